@@ -129,7 +129,7 @@ def test_name_stays_inside_logs(name, tmp_path, capsys):
     argv = ["train", "--train-data", "digits", "--device", "cpu", "--logs", str(logs)]
     for given in (["--name", name], ["--config", str(tmp_path / "run.json")]):
         assert main([*argv, *given]) == 2
-        assert "name must be the name of one folder, in --logs" in capsys.readouterr().err
+        assert "name must be the name of one folder in --logs" in capsys.readouterr().err
     assert not logs.exists() and {path.name for path in tmp_path.iterdir()} == {"run.json"}
 
 
@@ -180,9 +180,13 @@ def test_run_that_is_shorter_than_its_warm_up_does_not_reach_the_peak():
 
 
 def test_global_batch_that_cannot_be_dealt_raises():
-    with pytest.raises(ValueError, match="1000 must be a multiple of 3 ranks x micro_batch_size"):
+    with pytest.raises(
+        ValueError, match=r"1000 must be a multiple of .* 3 ranks x micro_batch_size"
+    ):
         RunConfig(global_batch_size=1000).arithmetic(3)
-    with pytest.raises(ValueError, match="100 must be a multiple of 1 ranks x micro_batch_size 64"):
+    with pytest.raises(
+        ValueError, match=r"100 must be a multiple of .* 1 ranks x micro_batch_size 64"
+    ):
         RunConfig(global_batch_size=100, micro_batch_size=64).arithmetic(1)
 
 
@@ -198,8 +202,11 @@ def test_global_batch_that_cannot_be_dealt_raises():
         (dict(workers=-1), "workers"),
         (dict(ema_decay=1.0), "ema_decay must be in"),
         (dict(lr_scheduler="const-cooldown"), "epochs_cooldown must be given"),
-        (dict(fsdp=True, precision="bf16"), "precision must be of one dtype"),
-        (dict(fsdp=True, precision="amp"), "precision must be amp_bf16 or one without a scaler"),
+        (dict(fsdp=True, precision="bf16"), "precision must be one that holds"),
+        (
+            dict(fsdp=True, precision="amp"),
+            "precision must be amp_bf16, or another without a scaler",
+        ),
         (dict(report_to="mail"), "report_to must be some of"),
         (dict(zeroshot_frequency=-1), "zeroshot_frequency"),
     ],
@@ -214,7 +221,7 @@ def test_settings_out_of_range_are_named(change, message):
     [
         (["--train-data", "/nowhere.csv"], "nowhere.csv"),
         (["--train-data", "digits", "--model", "ViT-B-33"], "no model 'ViT-B-33'"),
-        (["--train-data", "digits", "--model", "digits", "--batch-size", "100000"], "fewer than"),
+        (["--train-data", "digits", "--model", "digits", "--batch-size", "100000"], "do not fill"),
         (["--resume", "latest"], "needs the --name"),
         ([], "--train-data must be given"),
         (["--train-data", "digits", "--model", "ViT-B-32", "--aug-cfg", "nonsense=3"], "nonsense"),
@@ -233,7 +240,7 @@ def test_run_of_the_same_name_is_not_overwritten(tmp_path, capsys):
     (tmp_path / "mine" / "checkpoints" / "step_000000001.pt").touch()
     argv = ["train", "--train-data", "digits", "--logs", str(tmp_path), "--name", "mine"]
     assert main([*argv, "--device", "cpu"]) == 2
-    assert "mine has a run: choose another --name, or --resume latest" in capsys.readouterr().err
+    assert "mine has a run already: choose another --name, or resume" in capsys.readouterr().err
 
 
 def open_clips_flags():
@@ -302,7 +309,10 @@ def test_flag_without_effect_says_so_once(tmp_path, capsys):
     out = capsys.readouterr().out
     assert out.count("--local-loss has no effect: gradients are exact without it") == 1
     assert out.count("--val-num-samples has no effect") == 1
-    assert out.count("--lock-text-unlocked-layers has no effect: it needs --lock-text") == 1
+    assert (
+        out.count("--lock-text-unlocked-layers has no effect: it applies to a locked text tower")
+        == 1
+    )
     assert out.count("has no effect") == 3
     assert "--gather-with-grad" not in out
 

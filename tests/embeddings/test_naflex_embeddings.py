@@ -178,7 +178,7 @@ def test_training_is_refused_with_what_to_do(folder, tmp_path, capsys, monkeypat
     assert main(argv) == 2
     said = capsys.readouterr().err
     advice = "--image-resize-mode squash"
-    assert f"{advice} trains and evaluates it on images of 64 x 64 pixels" in said
+    assert f"{advice} trains and evaluates the model on images of 64 x 64 pixels" in said
     assert main([*argv, *advice.split()]) == 0
     trained = open_model(tmp_path / "run", device="cpu")
     assert trained.preprocess_cfg["resize_mode"] == "squash"

@@ -1,1 +1,1 @@
-"""The files that a run writes and goes on from, and what is compared before it does."""
+"""The checkpoints of a run, and their comparison with the run that resumes from them."""

@@ -1,8 +1,8 @@
-"""What model and data of a run are, by content: flags and paths only name them.
+"""Compares the model and the data of a run by content, because flags and paths only name them.
 
-A checkpoint keeps the contents of every subject: the model, the training data, the teachers, those
-that are stored, the validation data and each zero-shot task. Subjects are flags, or names of tasks.
-Where files are does not count.
+A checkpoint keeps the contents of every subject: the model, the training data, the computed and the
+stored teachers, the validation data and each zero-shot task. Subjects are flags, or names of tasks.
+It does not matter where files are.
 """
 
 import hashlib
@@ -15,11 +15,11 @@ from fastclip.data.sources.source import Contents
 
 MODEL, TRAIN, TEACHER, VALIDATION = "--model", "--train-data", "--distill-model", "--val-data"
 STORED_TEACHER = "--distill-embeddings"
-NUM_NAMED, NUM_SHOWN = 3, 120  # differences in a message, and characters of one
+NUM_NAMED, NUM_SHOWN = 3, 120  # differences in a message, and characters of each
 
 
 def contents_of_config(config: Mapping[str, Any], prefix: str = "") -> Contents:
-    """The fields of a model's configuration as JSON, but for dropout, which may change in a run."""
+    """Return the fields of a model's configuration (JSON), without dropout, which may change."""
     found: Contents = []
     for name, value in sorted(config.items()):
         if isinstance(value, Mapping):
@@ -30,10 +30,10 @@ def contents_of_config(config: Mapping[str, Any], prefix: str = "") -> Contents:
 
 
 def stored_contents(content: Mapping[str, Any]) -> dict[str, Contents]:
-    """Those in a checkpoint; older ones say little: the architecture of their model.
+    """Return the contents in a checkpoint; older checkpoints only have the model's architecture.
 
     Raises:
-        ValueError: the checkpoint's are none.
+        ValueError: the contents in the checkpoint are malformed.
     """
     if "contents" not in content:
         return {MODEL: contents_of_config(content["model_config"])}
@@ -43,20 +43,20 @@ def stored_contents(content: Mapping[str, Any]) -> dict[str, Contents]:
             str(subject): [(str(n), str(v)) for n, v in contents[subject]] for subject in contents
         }
     except (TypeError, ValueError, LookupError):
-        raise ValueError("the contents of model and data in the checkpoint are no lists") from None
+        raise ValueError("the contents of model and data in the checkpoint are not lists") from None
 
 
 def mark_of(contents: Contents) -> str:
-    """Return 16 hexadecimal digits by which a line of results.jsonl knows contents."""
+    """Return 16 hexadecimal digits by which a line of results.jsonl identifies contents."""
     return hashlib.sha256(repr(contents).encode(errors="backslashreplace")).hexdigest()[:16]
 
 
 def difference(before: Contents, now: Contents) -> str | None:
-    """Say in what two contents differ, naming the first differences, or None.
+    """Return the first differences between two contents as clauses, or None if they are equal.
 
     Example:
         >>> difference([("0.tar", "10 bytes"), ("1.tar", "7 bytes")], [("0.tar", "9 bytes")])
-        '0.tar was 10 bytes, is 9 bytes; 1.tar is gone'
+        '0.tar was 10 bytes, is now 9 bytes; 1.tar is gone'
     """
     if before == now:
         return None
@@ -79,9 +79,9 @@ def _of_names(before: Contents, now: Contents) -> list[str]:
     names, now_names = Counter(n for n, _ in before), Counter(n for n, _ in now)
     gone = [f"{cut(name, NUM_SHOWN)} is gone" for name in names - now_names]
     new = [f"{cut(name, NUM_SHOWN)} is new" for name in now_names - names]
-    return changed + gone + new or ["the order is another one"]
+    return changed + gone + new or ["the order has changed"]
 
 
 def _changed(name: str, was: str, value: str) -> str:
     name, was, value = (cut(text, NUM_SHOWN) for text in (name, was, value))
-    return f"{name} was {was}, is {value}"
+    return f"{name} was {was}, is now {value}"

@@ -1,11 +1,11 @@
-"""One file of a checkpoint: written whole, with a digest of all of it, and read with a check.
+"""Reads and writes the file of a checkpoint, with a digest of all bytes that reading checks.
 
-`torch.load` does not notice a changed byte of a tensor. The checksums of a zip archive, which its
-files are, cover what is stored, but neither the directory that says where it is nor the headers
-before each part. So the SHA-256 of every byte stands at the end, in the comment that an archive may
-have: the file stays one, which `torch.load`, open_clip and unzip read as before, and that no copy
-can part from its digest, as it can from a file beside it. Files without a digest, of earlier
-versions, are read if the checksums of the zip hold.
+`torch.load` does not notice a changed byte of a tensor. Its files are zip archives, whose checksums
+cover the stored parts, but neither the archive's directory nor the headers before each part. So the
+SHA-256 of all bytes is stored at the end of the file, in the comment that an archive may have.
+`torch.load`, open_clip and unzip read such a file as before, and a copy always contains its digest,
+which a separate file could lose. Files of earlier versions have no digest; they are read if the
+checksums of the archive hold.
 """
 
 import hashlib
@@ -25,11 +25,11 @@ COMMENT_SIZE = len(MARK) + 2 * hashlib.sha256().digest_size
 # The record at the end of an archive, whose last two bytes are the size of the comment after it.
 END, END_SIZE = b"PK\x05\x06", 22
 CHUNK = 2**20
-QUOTED = 100  # characters of an error of another library
+QUOTED = 100  # characters that are quoted from an error of another library
 
 
 class UnusableCheckpoint(ValueError):
-    """A file is not a checkpoint that can be read, or not a whole one.
+    """The error for a file that is not a checkpoint, or is incomplete or damaged.
 
     Attributes:
         reason: a clause that says why.
@@ -40,16 +40,18 @@ class UnusableCheckpoint(ValueError):
         self.path, self.reason = path, reason
 
     def __str__(self) -> str:
-        return f"{shown(self.path)} cannot be resumed from: {self.reason}"
+        return f"cannot resume from {shown(self.path)}: {self.reason}"
 
 
 def write_checkpoint(
     path: str | os.PathLike, content: dict[str, Any], tell: Tell = lambda text: None
 ) -> None:
-    """`torch.save` and a digest, to a file that is whole or not there; see `replacing`.
+    """Write `content` by `torch.save`, with a digest, to a file that is never partly written.
+
+    See `replacing`.
 
     Raises:
-        CannotWrite: the disk or the directory refuses; an older file at `path` is left as it was.
+        CannotWrite: the file cannot be written; an older file at `path` is left as it was.
     """
     with replacing(path, tell) as file:
         signed = _Signed(file)
@@ -58,20 +60,21 @@ def write_checkpoint(
 
 
 def read_checkpoint(path: str | os.PathLike, device: str = "cpu") -> Any:
-    """The content of a file, all of whose bytes are what was written.
+    """Return the content of a file after checking that all its bytes are as they were written.
 
     Args:
-        device: "meta" reads no tensor, and checks the file all the same.
+        device: "meta" reads no tensors, but checks the whole file.
 
     Raises:
-        FileNotFoundError: there is no file.
-        UnusableCheckpoint: it is no file, damaged, or holds more than tensors and plain values.
+        FileNotFoundError: there is no file at `path`.
+        UnusableCheckpoint: `path` is not a file, or the file is damaged, or it holds more than
+            tensors and plain values.
     """
     return _read(path, device, _objection_to_bytes)
 
 
 def objection_to(path: str | os.PathLike) -> str | None:
-    """Why a file cannot be trusted, as a clause, or None if all its bytes are what was written."""
+    """Return why a file cannot be used, as a clause, or None if all bytes are as written."""
     try:
         read_checkpoint(path, "meta")
     except UnusableCheckpoint as error:
@@ -82,7 +85,7 @@ def objection_to(path: str | os.PathLike) -> str | None:
 
 
 def epoch_in(path: str | os.PathLike) -> int | None:
-    """Which epoch a file says that it is of, or None; tensors are not looked at."""
+    """Return the epoch that a file names, or None; tensors are not read."""
     try:
         content = _read(path, "meta", lambda file: None)
     except (UnusableCheckpoint, FileNotFoundError):
@@ -92,14 +95,14 @@ def epoch_in(path: str | os.PathLike) -> int | None:
 
 
 def shown(path: str | os.PathLike) -> str:
-    """A path for a message: on one line, and not longer than is read."""
+    """Return a path for a message: on one line, and shortened if it is very long."""
     text = os.fspath(path)
     text = text if len(text) <= 1000 else f"{text[:200]}... ({len(text):,} characters)"
     return ascii(text) if any(ord(character) < 32 for character in text) else text
 
 
 class _Signed:
-    """Passes on what `torch.save` writes, and digests it; the last two bytes wait for `sign`."""
+    """Writes and digests the bytes of `torch.save`, but holds the last two back for `sign`."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -120,7 +123,7 @@ class _Signed:
         self._file.flush()
 
     def sign(self) -> None:
-        """Write the size of the comment, which `torch.save` has none of, and the comment."""
+        """Write the comment and, in place of the zero of `torch.save`, the size of the comment."""
         self._pass_on(COMMENT_SIZE.to_bytes(2, "little"))
         self._file.write(MARK + self._digest.hexdigest().encode())
 
@@ -135,7 +138,7 @@ def _read(
     try:
         if (objection := _objection_to_kind(path)) is not None:
             raise UnusableCheckpoint(path, objection)
-        # By a file, as torch takes only paths that are UTF-8.
+        # An open file, because torch only takes paths that are UTF-8.
         with open(path, "rb") as file:
             if (objection := objection_to_bytes(file)) is not None:
                 raise UnusableCheckpoint(path, objection)
@@ -148,7 +151,7 @@ def _read(
     except OSError as error:
         raise UnusableCheckpoint(path, f"it cannot be read ({error.strerror or error})") from error
     except pickle.UnpicklingError:
-        reason = "it holds more than tensors and plain values, and reading that could run code"
+        reason = "it holds more than tensors and plain values, and reading it could run code"
         raise UnusableCheckpoint(path, reason) from None
     except Exception as error:  # a damaged file can fail in any way at all
         raise UnusableCheckpoint(path, f"it is not a whole file ({_brief(error)})") from error
@@ -156,12 +159,12 @@ def _read(
 
 def _objection_to_kind(path: str | os.PathLike) -> str | None:
     if "\0" in os.fspath(path):
-        return "a path has no null character"
+        return "its path contains a null character"
     status = os.stat(path)
     if stat.S_ISDIR(status.st_mode):
-        return "it is a directory, and a checkpoint is a file"
+        return "it is a directory, but a checkpoint is a file"
     if not stat.S_ISREG(status.st_mode):
-        return "it is a pipe or a device, and a checkpoint is a file"
+        return "it is a pipe or a device, but a checkpoint is a file"
     return None if status.st_size else "it is empty, and not a whole file"
 
 
@@ -172,10 +175,10 @@ def _objection_to_bytes(file: BinaryIO) -> str | None:
     if comment.startswith(MARK):
         digest = _digest_of(file, size - COMMENT_SIZE)
         whole = comment[len(MARK) :] == digest.encode()
-        return None if whole else "it is damaged: its digest is not that of its bytes"
+        return None if whole else "it is damaged: its bytes do not match the digest in it"
     if comment[-END_SIZE:].startswith(END) and comment.endswith(b"\0\0"):
         return _objection_to_parts(file)
-    return "it is not a whole file of torch.save (it has another end)"
+    return "it is not a whole file of torch.save (its end is missing)"
 
 
 def _digest_of(file: BinaryIO, size: int) -> str:
@@ -188,13 +191,13 @@ def _digest_of(file: BinaryIO, size: int) -> str:
 
 
 def _objection_to_parts(file: BinaryIO) -> str | None:
-    """Of a file without a digest, by the checksums that a zip archive has of its parts."""
+    """Return what is wrong with a file without a digest, by its archive's checksums, or None."""
     size = file.seek(0, os.SEEK_END)
     with zipfile.ZipFile(file) as archive:
         parts = archive.infolist()
         is_stored = all(part.compress_type == zipfile.ZIP_STORED for part in parts)
         if not is_stored or sum(part.file_size for part in parts) > size:
-            return "it is not a whole file of torch.save (its parts are not stored side by side)"
+            return "it is not a file of torch.save (its parts are compressed or overlap)"
         damaged = archive.testzip()
     return None if damaged is None else f"its part {damaged[:QUOTED]!r} is damaged"
 

@@ -1,15 +1,15 @@
-"""What a resumed run is told, against what the run of its checkpoint was told: setting by setting.
+"""Compares the settings of a resumed run with the settings in its checkpoint, one by one.
 
-    FREE        may change at any step, and what is given holds from there on
-    STRETCHED   the length of the run: free, down to what is done
-    FIXED       is what makes the run what it is: another value is refused
-    SIZES       of a step's parts, which are fixed by what follows from all four
-    CONTENTS    name model and data, which are compared by what is in them (`contents.py`)
-    BEGINNING   what a run begins with: it has no effect later
-    PLACES      where things are: of no account
+    FREE        may change at any step; the new value holds from then on
+    STRETCHED   the length of the run, which may change, but not below the steps already done
+    FIXED       determines the identity of the run: another value is refused
+    SIZES       of the parts of a step, which may change together as long as the step stays the same
+    CONTENTS    names model and data, which are compared by their contents (`contents.py`)
+    BEGINNING   what a run begins with, which has no effect later
+    PLACES      where files are, which does not matter
 
-Every setting is in one of these. What has no effect (`settings/idle.py`) is never a difference, and
-what an older checkpoint does not say is taken to have been the default.
+Every setting is in one of these groups. A setting without effect (`settings/idle.py`) never counts
+as a difference, and a setting that an older checkpoint lacks counts as having been the default.
 """
 
 from collections.abc import Mapping
@@ -47,18 +47,18 @@ FREE = (
 )  # fmt: skip
 STRETCHED = ("epochs",)
 _ORDER = "the order of the samples depends on it"
-_LOCKED = "other weights would be trained"
+_LOCKED = "it decides which weights are trained"
 FIXED = {
     "train_num_samples": "the length of an epoch depends on it",
     "workers": "the order of the samples depends on how many processes read them",
     "shuffle_buffer": _ORDER,
     "seed": _ORDER,
-    "siglip": "the other loss has another scale, and a bias",
-    "loss": "what a loss remembers is of no use to another",
-    "queue_size": "the queue is stored at its size",
-    "queue_momentum": "the keys in the queue were made by an encoder that followed so",
+    "siglip": "the two losses have different scales, and only one has a bias",
+    "loss": "a loss cannot use the state of another loss",
+    "queue_size": "the checkpoint has a queue of the former size",
+    "queue_momentum": "the keys in the queue were made with the former momentum",
     "matryoshka_dims": "every length has a loss of its own",
-    "precision": "weights and moments are stored as it says",
+    "precision": "it determines how weights and moments are stored",
     "lock_image": _LOCKED,
     "lock_image_unlocked_groups": _LOCKED,
     "lock_image_freeze_bn_stats": _LOCKED,
@@ -81,7 +81,7 @@ CONTENTS = {
 BEGINNING = ("pretrained", "pretrained_text")
 PLACES = ("cache_dir", "logs", "name", "resume")
 
-# What the rate of a step depends on, and what the memory of a micro-batch does.
+# Settings that determine the learning rate of a step, and the memory of a micro-batch.
 OF_RATE = (
     "epochs", "lr", "warmup", "lr_scheduler", "epochs_cooldown", "lr_cooldown_power",
     "lr_cooldown_end", "skip_scheduler",
@@ -90,12 +90,12 @@ OF_MEMORY = ("grad_checkpointing", "force_patch_dropout", "torchcompile", "fsdp"
 
 
 class Change(NamedTuple):
-    """A setting that is not what it was."""
+    """A setting whose value has changed."""
 
     name: str
     was: Any
     value: Any
-    is_told: bool = True  # by the checkpoint
+    is_told: bool = True  # the checkpoint has this setting
 
     @property
     def flag(self) -> str:
@@ -103,17 +103,17 @@ class Change(NamedTuple):
 
     def __str__(self) -> str:
         was, value = (cut(_text(value), NUM_SHOWN) for value in (self.was, self.value))
-        older = "" if self.is_told else " (in a version without it)"
-        return f"{self.flag} was {was}{older}, is {value}"
+        older = "" if self.is_told else " (in a version without this flag)"
+        return f"{self.flag} was {was}{older}, is now {value}"
 
 
 def _text(value: Any) -> str:
-    """A value as its flag has it: one alone, of a flag that takes several, without brackets."""
+    """Return a value as its flag takes it: a single value of a flag for several has no brackets."""
     return repr(value[0] if isinstance(value, tuple) and len(value) == 1 else value)
 
 
 def told_settings(stored: Mapping[str, Any]) -> RunConfig:
-    """What the run of a checkpoint was told; see the module for what its file does not say.
+    """Return the settings in a checkpoint; those that it lacks have their defaults.
 
     Raises:
         ValueError: a value is out of its range.
@@ -124,11 +124,12 @@ def told_settings(stored: Mapping[str, Any]) -> RunConfig:
 def changes(
     stored: Mapping[str, Any], given: RunConfig, defaults: Mapping[str, Any]
 ) -> list[Change]:
-    """Settings whose effect is another one, but for `SIZES` and `PLACES`.
+    """Return the settings whose effect has changed, except `SIZES` and `PLACES`.
 
     Args:
-        stored: of the checkpoint.
-        defaults: what settings that are None stand for in this run.
+        stored: the settings in the checkpoint.
+        given: the settings of this run.
+        defaults: the values that settings of None stand for in this run.
     """
     told = told_settings(stored)
     before, now = _in_force(told, defaults), _in_force(given, defaults)
@@ -140,34 +141,34 @@ def changes(
 
 
 def refusals(found: list[Change]) -> list[str]:
-    """Say which of the changes cannot be, and why."""
+    """Return which of the changes are not possible, each with the reason."""
     return [f"{change} ({FIXED[change.name]})" for change in found if change.name in FIXED]
 
 
 def refusal_of_sizes(told: BatchConfig, given: BatchConfig, world_size: int) -> str | None:
-    """Say how the steps of the two runs differ in their pairs, or None."""
+    """Return how the sizes of a step differ between the two runs, or None if they are equal."""
     was, value = (config.arithmetic(world_size) for config in (told, given))
-    return None if was == value else f"a step was {was}, is {value}"
+    return None if was == value else f"a step was {was}, is now {value}"
 
 
 def defaults_of(precision: str, device: str, moments: Moments) -> dict[str, Any]:
-    """What settings that are None stand for in a run."""
+    """Return the values that settings of None stand for in a run."""
     return {"precision": precision, "device": device, **moments._asdict()}
 
 
 def _in_force(config: RunConfig, defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Values by what they do: idle ones are their default, and some spellings are alike."""
+    """Return the values in effect: idle settings have their default, and synonyms are unified."""
     values = config.to_dict()
     idle = idle_settings(config)
     values |= {f.name: f.default for f in fields(RunConfig) if f.name in idle}
     values |= {name: value for name, value in defaults.items() if values[name] is None}
-    values["workers"] = max(values["workers"], 1)  # one process reads as the run's own does
+    values["workers"] = max(values["workers"], 1)  # one worker reads in the same order as none
     values["ema_decay"] = values["ema_decay"] or None
     values["loss"] = config.loss_name
     return {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
 
 
 def _shown(config: RunConfig, name: str, in_force: Mapping[str, Any]) -> Any:
-    """The value as it was given, or what it stands for."""
+    """Return the value as it was given, or the value that None stands for."""
     value = getattr(config, name)
     return in_force[name] if value is None else value

@@ -1,19 +1,20 @@
-"""The checkpoints of a run: what each of its ranks needs to go on exactly where it was, in a file.
+"""The checkpoints of a run: each file has all that its ranks need to go on exactly where they were.
 
     {"epoch", "name", "state_dict", "optimizer"[, "scaler"][, "ema_state_dict", "ema_updates"],
      "steps": how many were taken and left out[, "loss_state_dict": of a loss with a state]
-     [, "key_encoder_state_dict": of what makes the keys of a queue],
+     [, "key_encoder_state_dict": of the encoder of a queue's keys],
      "global_step", "samples_seen", "config", "model_config", "preprocess_cfg": of images,
      "contents": of model and data,
-     "names": of files that the same content stays under,
-     "epoch_numbers": what results.jsonl is going to say of the epoch,
-     "ranks": for each of them its place in the data, what it has measured, its random numbers
-              [, "loss_state_dict", where it is not that of the first rank]}
+     "names": further names of the file,
+     "epoch_numbers": the numbers of the epoch so far, for results.jsonl,
+     "ranks": for each rank its place in the data, the memory that it has measured, its random
+              numbers [, "loss_state_dict", where it differs from the first rank's]}
 
-The first line is open_clip's, which loads the model of such a file; its optimiser has the
-parameters in another order. "state_dict" has what the optimiser steps: float32, also of the
-precisions bf16 and fp16 (the masters), but 16 bits of pure_bf16 and pure_fp16. "ema_state_dict",
-the file of an epoch's average and "key_encoder_state_dict" are float32 in any precision.
+The first line has open_clip's names, and open_clip loads the model of such a file; its optimiser
+has the parameters in another order. "state_dict" has the weights that the optimiser steps: float32,
+also with the precisions bf16 and fp16 (their masters), but 16 bits with pure_bf16 and pure_fp16.
+"ema_state_dict", the file of an epoch's average and "key_encoder_state_dict" are float32 in any
+precision.
 """
 
 from collections.abc import Callable, Sequence
@@ -41,7 +42,7 @@ from fastclip.train.step.cached import CachedStep
 from fastclip.train.step.not_finite import listed, stored_not_finite
 from fastclip.train.step.random_state import RandomState, torch_generators
 
-# What every checkpoint of a run has, of which kind.
+# The parts of every checkpoint of a run, with their types.
 PARTS = {
     "epoch": int, "global_step": int, "samples_seen": int, "state_dict": dict, "optimizer": dict,
     "ranks": list,
@@ -50,23 +51,23 @@ PARTS_OF_RANK = {"loader", "compute", "random_cpu", "random_device"}
 
 
 class Progress(NamedTuple):
-    epoch: int = 0  # number of epochs that are done
-    global_step: int = 0  # number of steps that are done
+    epoch: int = 0  # number of finished epochs
+    global_step: int = 0  # number of finished steps
 
 
 class RunCheckpoints:
-    """Saves and restores a run, all ranks together; the first one writes.
+    """Saves and restores a run, with all ranks together; the first rank writes.
 
     Attributes:
         config: the settings in force.
-        training: made of them.
+        training: made from these settings.
 
     Args:
-        own: what the run is. Checkpoints keep it, and are compared with it when they are restored.
-        directory: of the run; checkpoints are in a folder of it.
-        state, loader, compute: what they hold of this rank's is saved, and restored in place.
-        numbers: of the epoch so far, for results.jsonl; those of the first rank are saved, and
-            restored in place on all.
+        own: the identity of the run. Checkpoints keep it, and are compared with it on resuming.
+        directory: of the run; checkpoints are in a folder inside it.
+        state, loader, compute: their states on this rank are saved, and restored in place.
+        numbers: the numbers of the epoch so far, for results.jsonl; the first rank's numbers are
+            saved, and restored in place on all ranks.
     """
 
     def __init__(
@@ -88,8 +89,8 @@ class RunCheckpoints:
         self._place: dict[str, Any] = {}
 
     def keep_place(self) -> None:
-        """Note where this rank stands, after a step: it may fetch data, and `save` stores this."""
-        # What forwards of built-in models draw from; data draws from nothing that has a state.
+        """Note this rank's place after a step, for `save`; the rank may fetch more data later."""
+        # The generators that built-in models draw from; reading data draws from no such generator.
         cpu, *on_device = RandomState(torch_generators([self.processes.device])).states
         self._place = {
             "loader": self.loader.state_dict(),
@@ -99,15 +100,15 @@ class RunCheckpoints:
         }
 
     def save(self, progress: Progress, names: Sequence[str] = ()) -> None:
-        """Write the checkpoint after a step, with the place that was kept then.
+        """Write the checkpoint after a step, with the place that `keep_place` noted.
 
         Args:
-            names: that the file stays under, such as "epoch_3.pt"; the average of the weights is
-                then written to "epoch_3_ema.pt".
+            names: further names under which the file stays, such as "epoch_3.pt"; the average of
+                the weights is then written to "epoch_3_ema.pt".
 
         Raises:
-            CheckpointNotWritten: the disk refuses; older checkpoints are as they were.
-            FloatingPointError: on all ranks, if something in it is not finite; nothing is written.
+            CheckpointNotWritten: the file cannot be written; older checkpoints are as they were.
+            FloatingPointError: on all ranks, if a value is not finite; nothing is written.
         """
         trained = self.state.state_dict()
         ranks = self.processes.gather(self._place | self._own_loss(trained))
@@ -133,7 +134,7 @@ class RunCheckpoints:
         self._write_averages(content)
 
     def bytes_of_newest(self) -> int | None:
-        """The size of the newest checkpoint and its average's file; None if there is none."""
+        """Return the size of the newest checkpoint with its average's file, or None without one."""
         newest = next(iter(self.store.paths()), None)
         return None if newest is None else newest.stat().st_size + self._bytes_of_average()
 
@@ -143,13 +144,13 @@ class RunCheckpoints:
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
     def name_best(self, progress: Progress) -> Path | None:
-        """Let the checkpoint after an epoch stay as epoch_best.pt, on the rank that writes.
+        """Keep the checkpoint after an epoch as epoch_best.pt; only the first rank calls this.
 
         Returns:
-            The new name, or None if the checkpoint is no longer there.
+            The new path, or None if the checkpoint no longer exists.
 
         Raises:
-            CheckpointNotWritten: the disk refuses; older checkpoints are as they were.
+            CheckpointNotWritten: the file cannot be written; older checkpoints are as they were.
         """
         names = f"step_{progress.global_step:09d}.pt", f"epoch_{progress.epoch}.pt"
         paths = [path for name in names if (path := self.store.directory / name).is_file()]
@@ -161,9 +162,9 @@ class RunCheckpoints:
         return self.store.directory / BEST_NAME
 
     def _own_loss(self, trained: dict[str, Any]) -> dict[str, Any]:
-        """The state of this rank's loss, if it is another one than that of the first rank.
+        """Return the state of this rank's loss if it differs from the first rank's state.
 
-        Buffers may be: a queue that every rank fills by itself.
+        Buffers may differ, such as a queue that every rank fills by itself.
         """
         if LOSS not in trained or self.processes.world_size == 1:
             return {}
@@ -172,30 +173,33 @@ class RunCheckpoints:
         return {} if is_first_ones else {LOSS: on_the_cpu(trained[LOSS])}
 
     def _require_finite(self, trained: dict[str, Any], step: int) -> None:
-        """The first rank, which writes, looks for all."""
+        """Raise FloatingPointError on all ranks if a value is not finite; the first rank looks."""
         message = None
         if self.processes.is_first and (names := stored_not_finite(_checked(trained))):
             good = self.store.newest_path()
-            which = "there is no other" if good is None else f"{good} is the newest that is"
+            which = "there is no other" if good is None else f"the newest good checkpoint is {good}"
             message = (
-                f"the checkpoint after step {step} is not written, as {listed(names)} in it is not "
-                f"finite: {which}; go on from one that is, with a lower learning rate"
+                f"the checkpoint after step {step} is not written, because {listed(names)} in it "
+                f"is not finite; {which}: lower the learning rate, and resume from a good "
+                "checkpoint or start again"
             )
         if (message := self.processes.broadcast(message)) is not None:
             raise FloatingPointError(message)
 
     def restore(self, path: str) -> Progress:
-        """Go to where a checkpoint was written, and set aside what this run wrote after it.
+        """Go to the step of a checkpoint, and set aside the files that this run wrote after it.
 
         Args:
-            path: "latest" is the newest whole one of this run, and none only if there never was
-                one; with "allow-fresh" it is none too if what there is cannot be read.
+            path: "latest" takes the newest undamaged checkpoint of this run, and starts from the
+                beginning only if there never was one; "allow-fresh" does so too if no checkpoint
+                can be read.
 
         Returns:
-            Where that is: at the beginning, if there is none.
+            The place in the run: the beginning, if there is no checkpoint.
 
         Raises:
-            ValueError: it is of a run with other settings, damaged, or no checkpoint of a run.
+            ValueError: the checkpoint is of a run with other settings, is damaged, or is not a
+                checkpoint of a run.
             FileNotFoundError: there is no checkpoint at `path`.
             OSError: the directory cannot be read.
         """
@@ -206,8 +210,8 @@ class RunCheckpoints:
         _require_run(found)
         if len(content["ranks"]) != self.processes.world_size:
             raise ValueError(
-                f"{found.path} is of {len(content['ranks'])} ranks, this run has "
-                f"{self.processes.world_size}"
+                f"{found.path} is of a run with {len(content['ranks'])} ranks, but this run has "
+                f"{self.processes.world_size}: start as many ranks as before"
             )
         resumed = resumption(content, str(found.path), self.own)
         self._take_up(found, resumed.measures_anew)
@@ -222,9 +226,9 @@ class RunCheckpoints:
         return Progress(content["epoch"], content["global_step"])
 
     def _find(self, asked: str) -> Found | None:
-        """What to resume, on every rank.
+        """Return the checkpoint to resume from, on every rank.
 
-        The first one looks, for all: they could find other files, or no disk that is shared.
+        The first rank looks for all ranks, because others could find other files.
         """
         mine: list[Found | None] = []
 
@@ -247,29 +251,30 @@ class RunCheckpoints:
             self.log.warn(self._nothing_to_resume())
         elif asked == LATEST:
             raise ValueError(
-                f"{lost}, and --resume latest starts nothing afresh where a run has been: see to "
-                "the storage and start again, name a good copy by --resume PATH, or train from the "
-                "beginning by --resume allow-fresh, which sets aside what there is"
+                f"{lost}, and --resume latest never starts afresh where a run has been: repair the "
+                "storage and start again, name a good copy with --resume PATH, or train from the "
+                "beginning with --resume allow-fresh, which sets the existing files aside"
             )
         else:
-            self.log.warn(f"{lost}: starting afresh, as --resume allow-fresh says")
+            self.log.warn(f"{lost}: the run starts afresh, as --resume allow-fresh says")
             self._set_aside(step=-1, epoch=0)
         return None
 
     def _nothing_to_resume(self) -> str:
-        """Who has mistyped a name would else train anew and not see it."""
+        """Return a warning that there is no checkpoint, which names runs with similar names.
+
+        Otherwise a user who has mistyped a name would train from the beginning without noticing.
+        """
         run = self.store.directory.parent
         others = [path.parent.name for path in run.parent.glob("*/checkpoints")]
         near = get_close_matches(run.name, set(others) - {run.name}, n=3, cutoff=0.5)
-        hint = f"; runs of a similar name there are {', '.join(near)}" if near else ""
-        return f"{run} has nothing to resume: starting from the beginning{hint}"
+        hint = f"; runs with a similar name are {', '.join(near)}" if near else ""
+        return f"{run} has nothing to resume, and the run starts from the beginning{hint}"
 
     def _what_was_lost(self) -> str | None:
-        """A clause about what there was of this run, of which nothing can be resumed."""
+        """Return a clause about the files of this run if none of them can be resumed from."""
         if num := len(self.store.files()):
-            return (
-                f"none of the {num} files of checkpoints in {self.store.directory} can be resumed"
-            )
+            return f"none of the {num} checkpoint files in {self.store.directory} can be read"
         if self.log.has_epochs:
             return (
                 f"{self.store.directory} has no checkpoint, though results.jsonl has epochs of "
@@ -278,7 +283,7 @@ class RunCheckpoints:
         return None
 
     def _take_up(self, found: Found, measures_anew: bool) -> None:
-        """Put this rank where it was."""
+        """Restore the state of this rank."""
         content = found.content
         own = content["ranks"][self.processes.rank]
         try:
@@ -286,7 +291,7 @@ class RunCheckpoints:
             self.loader.load_state_dict(own["loader"])
             if "epoch_numbers" in content:
                 self.numbers.load_state_dict(content["epoch_numbers"])
-            else:  # of an earlier version; an epoch that begins here begins its own
+            else:  # from an earlier version; a new epoch clears these numbers itself
                 self.numbers.begin_within()
             if not measures_anew:
                 self.compute.load_state_dict(own["compute"])
@@ -298,13 +303,13 @@ class RunCheckpoints:
             raise ValueError(f"{found.path} does not fit this run ({reason})") from error
 
     def _go_on_from(self, found: Found) -> None:
-        """Let the files be those that lead to a checkpoint, and no others."""
+        """Keep the files that lead to a checkpoint, and set all others aside."""
         content = found.content
         if not self.store.holds(found.path):
             self._set_aside(step=-1, epoch=0)
             return
         self._set_aside(content["global_step"], content["epoch"])
-        # Who was killed between the file of a step and its other names owes these.
+        # A run that was killed between the file of a step and its other names still owes these.
         for name in filter(self._is_owed, _names_in(content)):
             self.store.name(found.path, name)
         self._write_averages(content, self._is_owed)
@@ -313,13 +318,13 @@ class RunCheckpoints:
         if (moved := self.store.set_aside(step, epoch)) is not None:
             folder, num = moved
             after = f"after step {step}" if step >= 0 else "of another run"
-            self.log.warn(f"{num} files of checkpoints {after} are set aside in {folder}")
+            self.log.warn(f"{num} checkpoint files {after} are set aside in {folder}")
         self.log.keep_epochs(epoch)
 
     def _write_averages(
         self, content: dict[str, Any], is_wanted: Callable[[str], bool] = lambda name: True
     ) -> None:
-        """Beside each name of a checkpoint, the average of the weights alone, if it has one."""
+        """Write the average of the weights, if there is one, next to each name of a checkpoint."""
         if "ema_state_dict" not in content:
             return
         average = {key: content[key] for key in ("epoch", "name", *SAID) if key in content}
@@ -329,12 +334,12 @@ class RunCheckpoints:
                 self.store.write(of_average, average)
 
     def _is_owed(self, name: str) -> bool:
-        """What has no number may be there and be of an earlier epoch."""
+        """Return whether a name must be written again: one without a number may be out of date."""
         return name.startswith("epoch_latest") or not (self.store.directory / name).exists()
 
 
 def _checked(content: dict[str, Any]) -> dict[str, Any]:
-    """The content with numbers for -inf in the state of a loss, where it is the logarithm of 0."""
+    """Return the content with finite numbers for -inf, the logarithm of 0, in states of losses."""
     parts = [content, *content["ranks"]]
     of_run, *of_ranks = (
         part | {LOSS: tree_map_only(Tensor, _without_logs_of_zero, part[LOSS])}
@@ -350,19 +355,22 @@ def _without_logs_of_zero(x: Tensor) -> Tensor:
 
 
 def _names_in(content: dict[str, Any]) -> list[str]:
-    """Of the same content; earlier versions stored none."""
+    """Return the further names of the same content; earlier versions stored none."""
     names = content.get("names", ())
     return [name for name in names if isinstance(name, str) and is_name_of_epoch(name)]
 
 
 def _require_run(found: Found) -> None:
-    """
+    """Require that the content is a checkpoint of a run.
+
     Raises:
-        UnusableCheckpoint: the content is not that of a run's checkpoint.
+        UnusableCheckpoint: it is not.
     """
     lacking = _lacking_in(found.content)
     if lacking is not None:
-        reason = f"it is not of `fastclip train`: start from it with --pretrained ({lacking})"
+        reason = (
+            f"it is not of `fastclip train` ({lacking}): start from its weights with --pretrained"
+        )
         raise UnusableCheckpoint(found.path, reason)
 
 
@@ -374,5 +382,5 @@ def _lacking_in(content: object) -> str | None:
         return f"it has no {', '.join(wrong)}"
     for of in content["ranks"]:
         if not isinstance(of, dict) or not of.keys() >= PARTS_OF_RANK:
-            return "it does not say where its ranks were"
+            return "it does not have the place of every rank"
     return None

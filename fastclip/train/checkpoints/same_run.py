@@ -1,7 +1,7 @@
-"""Is a run the one that a checkpoint is of, and what about it is no longer as it was?
+"""Compares a checkpoint with the run that is to resume from it.
 
-What may not differ is refused, all of it at once; what may is said, with what it does. Settings are
-classified in `resumed_settings.py`, and `contents.py` says by what model and data are known.
+Differences that are not possible are refused, all of them at once; possible ones are logged with
+their effects. `resumed_settings.py` classifies settings, and `contents.py` compares model and data.
 """
 
 from collections.abc import Container, Mapping
@@ -42,15 +42,15 @@ TEACHERS = ("distill_model", "distill_embeddings")
 
 
 class OwnRun(NamedTuple):
-    """What a run is, to be compared with a checkpoint and kept in one.
+    """The identity of a run, which is compared with a checkpoint and kept in checkpoints.
 
     Attributes:
-        config: with the precision and the device that it computes with.
-        training: made of `config`.
-        moments: of AdamW, where the run does not say them.
+        config: with the precision and the device that the run computes with.
+        training: made from `config`.
+        moments: AdamW's betas and epsilon where the settings do not give them.
         model_config: as JSON.
         contents: by subject, see `contents.py`.
-        preprocess_cfg: how images are prepared, as JSON; None of the digits, which are pixels.
+        preprocess_cfg: how images are prepared, as JSON; None for the digits, which are pixels.
     """
 
     config: RunConfig
@@ -64,13 +64,13 @@ class OwnRun(NamedTuple):
 
     @property
     def config_in_force(self) -> RunConfig:
-        """The settings with the number of the warm-up's steps, which a resumed run is to keep."""
+        """The settings with the number of the warm-up's steps, which a resumed run will keep."""
         if self.config.skip_scheduler:
             return self.config
         return replace(self.config, warmup=self.training.warmup_steps)
 
     def with_warmup_of(self, told: RunConfig) -> "OwnRun":
-        """The run with the warm-up of the run that it goes on from, unless it was told another."""
+        """Return this run with the warm-up of the checkpoint, unless its settings give another."""
         if self.config.warmup is not None or told.warmup is None:
             return self
         config = replace(self.config, warmup=told.warmup)
@@ -83,10 +83,10 @@ class Resumption(NamedTuple):
 
     Attributes:
         config: the settings in force.
-        training: made of them.
-        said: what is not as it was.
-        warned: likewise, where numbers before and after do not compare.
-        measures_anew: what a micro-batch takes is not what was measured.
+        training: made from these settings.
+        said: sentences about what has changed.
+        warned: sentences about changes that make earlier and later metrics incomparable.
+        measures_anew: the memory of a micro-batch has to be measured again.
     """
 
     config: RunConfig
@@ -100,16 +100,19 @@ def resumption(content: Mapping[str, Any], path: str, own: OwnRun) -> Resumption
     """Compare a checkpoint with the run that is to go on from it.
 
     Raises:
-        ValueError: it is of another run, and how; or has done more than the run is to do.
+        ValueError: the checkpoint is of another run (the message lists the differences), or has
+            done more steps than the run has.
     """
     for part in ("config", "model_config"):
         if not isinstance(content.get(part), Mapping):
-            raise ValueError(f"{path} is no checkpoint of a run: its {part} is not there")
+            raise ValueError(f"{path} is not a checkpoint of a run: it has no {part}")
     stored, step = content["config"], content["global_step"]
     try:
         told = told_settings(stored)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{path} is no checkpoint of a run: of its settings, {error}") from None
+        raise ValueError(
+            f"{path} is not a checkpoint of a run: among its settings, {error}"
+        ) from None
     own = own.with_warmup_of(told)
     config = own.config
     defaults = defaults_of(config.precision, config.device, own.moments)
@@ -124,14 +127,14 @@ def resumption(content: Mapping[str, Any], path: str, own: OwnRun) -> Resumption
     ]
     if refused:
         raise ValueError(
-            f"{path} is not of this run: {'; '.join(refused)}. Give what its run was given, or "
-            f"begin another run from its weights: --pretrained {path}"
+            f"{path} is not of this run: {'; '.join(refused)}. Give the settings and the data of "
+            f"its run, or begin another run from its weights with --pretrained {path}"
         )
     if step > own.training.steps:
         least = -(-step // own.steps_per_epoch)
         raise ValueError(
-            f"--epochs {config.epochs} is less than what {path} has done, {step:,} steps of "
-            f"{own.steps_per_epoch:,} an epoch: give --epochs {least} or more"
+            f"--epochs {config.epochs} is less than {path} has already done, {step:,} steps at "
+            f"{own.steps_per_epoch:,} per epoch: give --epochs {least} or more"
         )
     both = set(content.get("contents", ())) & set(own.contents)
     said = [_effect(change, both - set(differing), step) for change in found]
@@ -149,7 +152,7 @@ def resumption(content: Mapping[str, Any], path: str, own: OwnRun) -> Resumption
 
 
 def _differing(content: Mapping[str, Any], own: OwnRun) -> dict[str, str]:
-    """In what subjects differ that both know."""
+    """Return the differences of subjects that the checkpoint and the run both have."""
     before, now = stored_contents(content), own.contents
     if "contents" not in content:
         now = {MODEL: contents_of_config(own.model_config)}
@@ -160,12 +163,13 @@ def _differing(content: Mapping[str, Any], own: OwnRun) -> dict[str, str]:
 
 
 def _refusals_of_contents(found: list[Change], differing: Mapping[str, str]) -> list[str]:
-    """What differs in model and training data, with the settings that name them."""
+    """Return the differences in model, training data and teachers, with the settings that name
+    them."""
     refused = []
     for subject in FIXED_SUBJECTS:
         if subject in differing:
             refused += [str(change) for change in found if CONTENTS.get(change.name) == subject]
-            refused.append(f"what {subject} names has changed: {differing[subject]}")
+            refused.append(f"the contents of {subject} have changed: {differing[subject]}")
     return refused
 
 
@@ -173,16 +177,16 @@ def _refusal_of_average(content: Mapping[str, Any], config: OptimisationConfig) 
     was = content["config"].get("ema_decay")
     if "ema_state_dict" in content and config.ema_decay is None:
         return (
-            f"--ema-decay was {was}, is not given (its average of the weights would be lost; "
+            f"--ema-decay was {was}, is now not given (the average of the weights would be lost; "
             "--ema-decay 0 goes on without it)"
         )
     if "ema_state_dict" not in content and config.ema_decay:
-        return f"--ema-decay was {was}, is {config.ema_decay} (there is no average to go on with)"
+        return f"--ema-decay was {was}, is now {config.ema_decay} (the checkpoint has no average)"
     return None
 
 
 def _refusals_of_teachers(told: RunConfig, config: RunConfig) -> list[str]:
-    """Of teachers that come or go; others are known by their contents."""
+    """Return refusals of teachers that come or go; others are compared by their contents."""
     found = [Change(name, getattr(told, name), getattr(config, name)) for name in TEACHERS]
     return [
         f"{change} (the loss would be another one)"
@@ -192,32 +196,33 @@ def _refusals_of_teachers(told: RunConfig, config: RunConfig) -> list[str]:
 
 
 def _refusal_of_ids(told: RunConfig, config: RunConfig) -> str | None:
-    """Of those that a queue remembers."""
+    """Return a refusal if the ids in a queue would no longer fit, or None."""
     was, value = told.mask_duplicates, config.mask_duplicates
     if was == value or QUEUE not in (told.loss_name, config.loss_name):
         return None
-    return f"--mask-duplicates was {was!r}, is {value!r} (the keys in the queue have the other ids)"
+    return f"--mask-duplicates was {was!r}, is now {value!r} (the keys in the queue have other ids)"
 
 
 def _effect(change: Change, same: Container[str], step: int) -> str:
-    """
+    """Return a sentence about a change and its effect.
+
     Args:
-        same: subjects that are known to be what they were.
+        same: subjects whose contents have not changed.
     """
     if change.name in BEGINNING:
-        return f"{change}, without effect: the weights are the checkpoint's"
+        return f"{change}, without effect: the weights come from the checkpoint"
     if CONTENTS.get(change.name) in same:
-        return f"{change}: what it names is the same"
+        return f"{change}, with the same contents"
     return f"{change} from step {step + 1:,} on"
 
 
 def _effect_on_rate(told: RunConfig, own: OwnRun, step: int) -> str:
-    """What becomes of the schedule."""
+    """Return a sentence about the effect of changes on the schedule of the learning rate."""
     before = told.training(own.steps_per_epoch, own.world_size, own.moments)
     now = own.training
     said = f"the run ends after step {now.steps:,}"
     if now.steps != before.steps:
-        said += f" instead of {before.steps:,}, and its schedule goes to there"
+        said += f" instead of {before.steps:,}, and so does its schedule"
     if step == now.steps:
         return said
     rate, last = (learning_rate_at(number, now) for number in (step, now.steps - 1))
@@ -225,23 +230,23 @@ def _effect_on_rate(told: RunConfig, own: OwnRun, step: int) -> str:
     if step < before.steps:
         was = f", and would have been {learning_rate_at(step, before):.3g}"
     return (
-        f"{said}: the learning rate of step {step + 1:,} is {rate:.3g}{was}; that of the last step "
-        f"is {last:.3g} ({now.lr_scheduler})"
+        f"{said}: the learning rate of step {step + 1:,} is {rate:.3g}{was}; the learning rate of "
+        f"the last step is {last:.3g} ({now.lr_scheduler})"
     )
 
 
 def _of_evaluation(
     content: Mapping[str, Any], path: str, own: OwnRun, differing: Mapping[str, str]
 ) -> list[str]:
-    """What is evaluated otherwise, or cannot be compared."""
+    """Return warnings about changes in the evaluation, and about metrics that do not compare."""
     if "contents" not in content:
         return [
-            f"{path} is of a version that does not store what its data is made of: of that, only "
-            "the names were compared"
+            f"{path} is of a version that does not store the contents of its data: only the names "
+            "of the data were compared"
         ]
     before, now = content["contents"], own.contents
     warned = [
-        f"{subject} is not what was evaluated before, and its numbers do not compare: {text}"
+        f"{subject} has changed, so that its metrics before and after do not compare: {text}"
         for subject, text in differing.items()
     ]
     warned += [f"{subject} is no longer evaluated" for subject in before if subject not in now]

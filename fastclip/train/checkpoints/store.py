@@ -1,15 +1,15 @@
-"""The checkpoints of a run: the last few, and one per epoch; the newest that is whole.
+"""The directory of a run's checkpoints: the last few, one per epoch, and the best.
 
     step_000001200.pt     every so many steps or minutes, at the end, on SIGTERM; the last K stay
     epoch_3.pt            the same file under another name, which stays; maybe epoch_latest.pt
     epoch_best.pt         likewise, of the epoch that is the best by a metric
-    epoch_3_ema.pt        the average of the weights alone, from which no run goes on
-    set_aside_1/          what a run that began again at an earlier step found of later ones, and
-                          an epoch_best.pt that is no longer the best
+    epoch_3_ema.pt        the average of the weights alone, from which no run can resume
+    set_aside_1/          files of later steps, moved here when a run resumed from an earlier step,
+                          and an epoch_best.pt that is no longer the best
 
-All files beside the newest are thus of the steps that led to it: one line, whose last K stay. A run
-that is killed leaves whole files and perhaps a temporary one, which the next run removes. One whose
-disk is full leaves whole files, and its error names the newest.
+So all files are of steps that led to the newest one, and the last K of them stay. A run that is
+killed leaves complete files and perhaps a temporary one, which the next run removes. A run whose
+disk is full leaves complete files, and its error names the newest.
 """
 
 import contextlib
@@ -44,10 +44,10 @@ ANY_NAME = r"(step|epoch)_\w+\.pt"
 
 
 class CheckpointNotWritten(OSError):
-    """A checkpoint cannot be written; the message says which one is still good.
+    """The error for a checkpoint that cannot be written; the message names the newest good one.
 
     Attributes:
-        errno: the system's number of the reason, if there is one.
+        errno: the system's error number, if there is one.
     """
 
 
@@ -60,10 +60,10 @@ class CheckpointStore:
     """Writes and finds the checkpoints in a directory, which one process writes at a time.
 
     Args:
-        directory: made if it is not there.
+        directory: is created if it does not exist.
         keep_last: how many `step_` files stay; None for all.
-        tell: called with a sentence about what is passed over, and once for all with one about what
-            the file system lacks.
+        tell: called with a sentence about each checkpoint that is skipped, and once about each
+            thing that the file system does not support.
 
     Raises:
         ValueError: `keep_last` < 1.
@@ -84,17 +84,17 @@ class CheckpointStore:
         self.directory.mkdir(parents=True, exist_ok=True)
 
     def remove_temporaries(self) -> None:
-        """Remove what a killed process left; to be called by the one process that writes."""
+        """Remove temporary files of a killed process; only the process that writes calls this."""
         remove_temporaries(self.directory, ANY_NAME)
 
     def save(self, content: dict[str, Any], step: int, names: Sequence[str] = ()) -> Path:
         """Write `content` as the checkpoint after `step`.
 
         Args:
-            names: of files that the same content stays under, such as "epoch_3.pt".
+            names: further names under which the file stays, such as "epoch_3.pt".
 
         Raises:
-            CheckpointNotWritten: the disk refuses; older checkpoints are as they were.
+            CheckpointNotWritten: the file cannot be written; older checkpoints are as they were.
         """
         path = self.write(f"step_{step:09d}.pt", content)
         for name in names:
@@ -110,12 +110,12 @@ class CheckpointStore:
         return path
 
     def name(self, path: Path, name: str) -> None:
-        """Let a file stay under another name in the directory; raises as `save`."""
+        """Give a file another name in the directory, under which it stays; raises as `save`."""
         with self._naming_what_is_good():
             name_again(path, self.directory / name, self._tell_once)
 
     def files(self) -> list[Path]:
-        """All that has a checkpoint's name: whole or damaged, averages too.
+        """Return all files with the name of a checkpoint, damaged ones and averages included.
 
         Raises:
             CannotRead: the directory cannot be read.
@@ -124,7 +124,7 @@ class CheckpointStore:
             return [p for p in self.directory.iterdir() if re.fullmatch(ANY_NAME, p.name)]
 
     def paths(self) -> list[Path]:
-        """What a run can go on from, newest first; what is of epochs alone after that of steps.
+        """Return the files that a run can resume from, newest first, files of steps before epochs.
 
         Raises:
             CannotRead: the directory cannot be read.
@@ -132,40 +132,43 @@ class CheckpointStore:
         return newest_first(self.files())
 
     def newest(self) -> Found | None:
-        """The newest checkpoint that is whole, read on the CPU, or None; others are told of."""
+        """Return the newest undamaged checkpoint, read on the CPU, or None.
+
+        Damaged checkpoints are skipped with a sentence to `tell`.
+        """
         for path in self.paths():
             try:
                 return Found(path, read_checkpoint(path))
             except (UnusableCheckpoint, FileNotFoundError) as error:
                 reason = getattr(error, "reason", "it is not there")
-                self._tell(f"{path} is skipped: {reason}")
+                self._tell(f"the checkpoint {path} is skipped: {reason}")
         return None
 
     def newest_path(self) -> Path | None:
-        """Where that is, without a word, with every byte looked at and no tensor read."""
+        """Return the path of the newest undamaged checkpoint, or None; all bytes are checked."""
         return next((path for path in self.paths() if objection_to(path) is None), None)
 
     def holds(self, path: str | os.PathLike) -> bool:
-        """Does a file lie in this directory?"""
+        """Return whether a file is in this directory."""
         return Path(path).resolve().parent == self.directory.resolve()
 
     def set_aside(self, step: int, epoch: int) -> tuple[Path, int] | None:
-        """Move files of later steps and epochs than these into a new folder of the directory.
+        """Move files of steps and epochs after these into a new folder inside the directory.
 
         Returns:
-            The folder and how many files are in it, or None if there is nothing to move.
+            The folder and the number of files in it, or None if there is nothing to move.
 
         Raises:
-            CannotWrite: the directory refuses.
+            CannotWrite: the files cannot be moved.
         """
         later = [path for path in self.files() if _is_later(path, step, epoch)]
         return (self._move(later), len(later)) if later else None
 
     def set_aside_best(self) -> Path:
-        """Move epoch_best.pt, and its average, into a new folder of the directory; return that.
+        """Move epoch_best.pt and its average into a new folder inside the directory; return it.
 
         Raises:
-            CannotWrite: the directory refuses.
+            CannotWrite: the files cannot be moved.
         """
         return self._move([path for path in self.files() if OF_BEST.fullmatch(path.name)])
 
@@ -193,12 +196,12 @@ class CheckpointStore:
         return "there is no other checkpoint" if good is None else f"{good} is still good"
 
     def prune_epochs(self, keep: int, newest: int) -> list[str]:
-        """Remove files of epochs, averages too, but for the `keep` newest up to epoch `newest`.
+        """Remove files of epochs and their averages, except the `keep` newest up to epoch `newest`.
 
-        Files of later epochs, and what has no number, such as epoch_best.pt, stay.
+        Files of later epochs, and files without a number, such as epoch_best.pt, stay.
 
         Returns:
-            The names of what is removed.
+            The names of the removed files.
         """
         files = [path for path in self.files() if OF_EPOCH.fullmatch(path.name)]
         numbers = sorted({n for n in map(number_in, files) if n <= newest})
@@ -206,7 +209,7 @@ class CheckpointStore:
         return [path.name for path in files if number_in(path) in old and self._remove(path)]
 
     def _prune(self, newest: int) -> None:
-        """Remove what is too old of the line that leads to a step; later files are of another."""
+        """Remove the oldest files that lead to step `newest`; later files are not of this line."""
         if self.keep_last is None:
             return
         steps = [p for p in self.paths() if STEP_NAME.fullmatch(p.name) and number_in(p) <= newest]
@@ -214,11 +217,11 @@ class CheckpointStore:
             self._remove(path)
 
     def _remove(self, path: Path) -> bool:
-        """Remove a file if the system lets it go; else say so."""
+        """Remove a file, or say that the system refuses."""
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
-            self._tell_once(f"{path} cannot be removed ({error.strerror}), and stays")
+            self._tell_once(f"{path} cannot be removed ({error.strerror}) and stays")
             return False
         return True
 
@@ -236,7 +239,7 @@ class CheckpointStore:
 
 
 def is_name_of_epoch(name: str) -> bool:
-    """Is it a name under which the checkpoint of an epoch stays?"""
+    """Return whether the checkpoint of an epoch stays under this name."""
     return name in (LATEST_NAME, BEST_NAME) or EPOCH_NAME.fullmatch(name) is not None
 
 
@@ -247,5 +250,5 @@ def _is_later(path: Path, step: int, epoch: int) -> bool:
         return number_in(path) > epoch
     if not OF_LATEST.fullmatch(path.name):
         return False
-    of = epoch_in(path)  # its name does not tell
+    of = epoch_in(path)  # the name does not say which epoch it is
     return of is None or of > epoch

@@ -1,11 +1,11 @@
-"""What training changes, as a checkpoint holds it: parameters, moments, the scaler, an average.
+"""The state that training changes, as a checkpoint holds it: weights, moments, scaler, average.
 
-Of a run it also has how many steps were taken, and how many were left out. A loss with parameters
+It also has how many steps of the run were taken, and how many were left out. A loss with parameters
 or buffers, such as a learned temperature or a queue of features, is stored whole.
 
-Weights are stored as the optimiser steps them: of 16-bit parameters that have float32 masters, the
-masters. A model of any dtype loads them, and rounding them gives the parameters to the bit. An
-average of the weights is float32 in any case.
+Weights are stored as the optimiser steps them: if 16-bit parameters have float32 masters, the
+masters are stored. A model of any dtype can load them, and rounding them gives the parameters to
+the bit. An average of the weights is always float32.
 """
 
 from typing import Any
@@ -29,7 +29,7 @@ class TrainedState:
         average: of the weights; its parameters are stored as "ema_state_dict".
         masters: of 16-bit parameters, stored in their place under "state_dict".
         counts: of steps, stored under "steps".
-        loss: stored under "loss_state_dict", unless its state is empty, as that of a `ClipLoss`.
+        loss: stored as "loss_state_dict", unless its state is empty, as for a `ClipLoss`.
         average_of_keys: the encoder of a queue's keys, stored as "key_encoder_state_dict".
     """
 
@@ -54,7 +54,7 @@ class TrainedState:
         self.average_of_keys = average_of_keys
 
     def state_dict(self) -> dict[str, Any]:
-        """Whole tensors, of sharded ones too: all ranks call this together."""
+        """Return the state in whole tensors, even if sharded; all ranks call this together."""
         content = {
             "state_dict": _whole(self.model.state_dict() | self.masters.state_dict()),
             "optimizer": _whole(self.optimizer.state_dict()),
@@ -72,10 +72,11 @@ class TrainedState:
         return content
 
     def load_state_dict(self, content: dict[str, Any]) -> None:
-        """
+        """Restore the state from a checkpoint.
+
         Raises:
-            ValueError: `content` lacks a part, being of a run without it, or is of a run that
-                trains other parameters, or with another loss.
+            ValueError: `content` lacks a part that this run has, or is of a run that trains other
+                parameters, or another loss.
         """
         parts = {
             "scaler": self.scaler, "ema_state_dict": self.average,
@@ -83,7 +84,7 @@ class TrainedState:
         }  # fmt: skip
         for name, part in parts.items():
             if part is not None and name not in content:
-                raise ValueError(f"the checkpoint has no {name}: its run was without")
+                raise ValueError(f"the checkpoint has no {name}, which this run needs")
         of_loss = content.get(LOSS, {})
         if (objection := _objection_to_loss(of_loss, self.loss.state_dict())) is not None:
             raise ValueError(objection)
@@ -101,16 +102,16 @@ class TrainedState:
             _load(self.average_of_keys.module, content[KEY_ENCODER])
 
     def _load_optimizer(self, content: dict[str, Any]) -> None:
-        """Take moments and counts of steps, not settings: those are of this run."""
+        """Load moments and counts of steps, but not the settings of the optimiser."""
         own = self.optimizer.param_groups
         counts, own_counts = (
             [len(group["params"]) for group in groups] for groups in (content["param_groups"], own)
         )
         if counts != own_counts:
             raise ValueError(
-                f"the checkpoint's optimizer trains {sum(counts)} parameters, in groups of "
-                f"{counts}, and this run's {sum(own_counts)}, in groups of {own_counts}: other "
-                "towers or layers are locked"
+                f"the optimizer in the checkpoint trains {sum(counts)} parameters, in groups of "
+                f"{counts}, but this run trains {sum(own_counts)}, in groups of {own_counts}: "
+                "other towers or layers are locked"
             )
         parameters = [p for group in own for p in group["params"]]
         state = {
@@ -125,20 +126,20 @@ class TrainedState:
 
 
 def on_the_cpu(content: Any) -> Any:
-    """Nested values with all tensors on the CPU."""
+    """Return nested values with all tensors moved to the CPU."""
     return tree_map_only(Tensor, Tensor.cpu, content)
 
 
 def _objection_to_loss(stored: dict[str, Any], own: dict[str, Any]) -> str | None:
-    """Say how the state of the checkpoint's loss is not one of this run's loss, or None."""
+    """Return why this run's loss cannot load the state of the checkpoint's loss, or None."""
     was, now = ({name: _shape(value) for name, value in of.items()} for of in (stored, own))
     if was == now:
         return None
     if not was:
-        return f"the checkpoint has no state of a loss, and the loss of this run has {_told(now)}"
+        return f"the checkpoint has no state of a loss, but the loss of this run has {_told(now)}"
     return (
-        f"the checkpoint is of another loss: the state of that has {_told(was)}, and the state of "
-        f"this run's loss has {_told(now) or 'nothing'}"
+        f"the checkpoint is of another loss: the state of its loss has {_told(was)}, and the state "
+        f"of this run's loss has {_told(now) or 'nothing'}"
     )
 
 
@@ -151,7 +152,7 @@ def _told(shapes: dict[str, str]) -> str:
 
 
 def _all_taken(content: dict[str, Any]) -> dict[str, int]:
-    """The counts of steps of a file of an earlier version, which did not tell them apart."""
+    """Return the counts of steps for a file of an earlier version, which only counted all steps."""
     steps = content.get("global_step", 0)
     return {"taken": steps, "taken_in_epoch": steps}
 
@@ -170,5 +171,5 @@ def _load(model: nn.Module, content: dict[str, Tensor]) -> None:
 
 
 def _shared_like(value: Any, parameter: nn.Parameter) -> Any:
-    """Of what an optimiser keeps for a parameter, averages are shared as it is; counts are not."""
+    """Shard a value of the optimiser like its parameter, if it is a tensor of the same shape."""
     return shared_like(value, parameter) if isinstance(value, Tensor) else value

@@ -1,1 +1,1 @@
-"""What a run says, to people and to files."""
+"""The output of a run: its log, its results, its figures, and programs that it reports to."""

@@ -1,4 +1,4 @@
-"""The loss against the batch size, in a sentence and in a picture."""
+"""Shows the loss against the batch size, in a sentence and in a figure."""
 
 import math
 import os
@@ -9,30 +9,30 @@ from fastclip.atomic_file import replacing
 from fastclip.batch_curve import BatchCurve
 from fastclip.drawing import BLUE, INK, LINE, MUTED, new_figure
 
-OPACITIES = (0.55, 0.45, 0.35, 0.25, 0.18)  # of curves before the newest, the last of them first
+OPACITIES = (0.55, 0.45, 0.35, 0.25, 0.18)  # of curves before the newest, the latest first
 
 
 def sentence(step: int, curve: BatchCurve) -> str:
-    """Say a curve in one line.
+    """Describe a curve in one line.
 
     Example:
-        "batch curve of step 400, loss by batch size: 2 0.11, 4 0.24, 8 0.47, 12 0.62; from 4 to 8
-        pairs it rises by 0.23; left out: 4 pairs at 8"
+        "batch curve of step 400, loss by batch size: 0.11 at 2, 0.24 at 4, 0.47 at 8, 0.62 at 12;
+        from 4 to 8 pairs it rises by 0.23; left out, as they fill no batch: 4 pairs at 8"
     """
     sizes, losses = curve.batch_sizes, curve.losses.tolist()
-    points = ", ".join(f"{n:,} {loss:.4g}" for n, loss in zip(sizes, losses, strict=True))
+    points = ", ".join(f"{loss:.4g} at {n:,}" for n, loss in zip(sizes, losses, strict=True))
     text = f"batch curve of step {step}, loss by batch size: {points}"
     if len(sizes) > 1:
         text += f"; {_last_rise(curve)}"
     left_out = [f"{num:,} pairs at {size:,}"
                 for size, num in zip(sizes, curve.pairs_left_out, strict=True) if num]  # fmt: skip
-    return f"{text}; left out: {', '.join(left_out)}" if left_out else text
+    return f"{text}; left out, as they fill no batch: {', '.join(left_out)}" if left_out else text
 
 
 def curve_figure(path: str | os.PathLike, curves: Mapping[int, BatchCurve]) -> None:
-    """Draw the newest curve, and some before it, and write a PNG.
+    """Draw the newest curve and some earlier ones, and write a PNG.
 
-    A curve that is flat at its right end says that a larger batch changes little. The dotted line
+    A curve that is flat at its right end means that a larger batch changes little. The dotted line
     is the loss of a model that knows nothing, the logarithm of the batch size.
 
     Args:
@@ -41,7 +41,7 @@ def curve_figure(path: str | os.PathLike, curves: Mapping[int, BatchCurve]) -> N
 
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
-        CannotWrite: the disk refuses.
+        CannotWrite: the file cannot be written.
     """
     figure = new_figure(8, 5)
     *earlier, newest = curves
@@ -49,7 +49,7 @@ def curve_figure(path: str | os.PathLike, curves: Mapping[int, BatchCurve]) -> N
     figure.text(0.1, 0.93, f"Loss by batch size at step {newest:,}", fontsize=13, color=INK,
                 weight="bold")  # fmt: skip
     if len(curve.batch_sizes) > 1:
-        figure.text(0.1, 0.875, f"{_last_rise(curve)}; a flat end says that a larger batch "
+        figure.text(0.1, 0.875, f"{_last_rise(curve)}; a flat end means that a larger batch "
                     "changes little", color=MUTED, fontsize=9.5)  # fmt: skip
     axes = figure.add_axes((0.1, 0.13, 0.76, 0.70))
     sizes, losses = curve.batch_sizes, curve.losses.tolist()
@@ -67,7 +67,7 @@ def curve_figure(path: str | os.PathLike, curves: Mapping[int, BatchCurve]) -> N
     _name_ends(axes, named)
     axes.set_xscale("log", base=2)
     sizes = curve.batch_sizes
-    # A last size that is hardly more than a power of two takes that one's place on the axis.
+    # A last size that is little above a power of two takes its place on the axis.
     ticks = [size for size in sizes if size == sizes[-1] or size <= sizes[-1] / 1.3]
     axes.set_xticks(ticks, [f"{size:,}" for size in ticks])
     axes.minorticks_off()
@@ -82,7 +82,7 @@ def curve_figure(path: str | os.PathLike, curves: Mapping[int, BatchCurve]) -> N
 
 
 def _last_rise(curve: BatchCurve) -> str:
-    """Of the last doubling; a last size that is no power of two is hardly one."""
+    """Describe the rise at the last doubling of the batch size."""
     sizes, losses = curve.batch_sizes, curve.losses.tolist()
     last = len(sizes) - 1
     if last > 1 and sizes[last] != 2 * sizes[last - 1]:
@@ -93,7 +93,7 @@ def _last_rise(curve: BatchCurve) -> str:
 
 
 def _name_ends(axes: Any, named: Sequence[tuple[str, float, float]]) -> None:
-    """Write names beside the right ends of lines; one that would cover an earlier one is not."""
+    """Write names next to the right ends of lines, unless one would cover an earlier name."""
     taken: list[float] = []
     least = 0.045 * axes.get_ylim()[1]
     for name, x, y in named:
@@ -105,6 +105,6 @@ def _name_ends(axes: Any, named: Sequence[tuple[str, float, float]]) -> None:
 
 
 def _spread(steps: list[int]) -> list[int]:
-    """Some of them, the first among them, from all over."""
+    """Return some of the steps, evenly spread, with the first among them."""
     num = min(len(OPACITIES), len(steps))
     return [steps[i * len(steps) // num] for i in range(num)]

@@ -1,4 +1,4 @@
-"""What results.jsonl says of the training of an epoch; checkpoints keep it, so that it is whole."""
+"""The numbers of an epoch's training for results.jsonl; checkpoints keep them between restarts."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,8 +11,8 @@ class EpochNumbers:
     """The means and the curve of an epoch.
 
     Attributes:
-        means: of all steps so far.
-        curve: of those that were logged.
+        means: over all steps of the epoch so far.
+        curve: of the steps that were logged.
     """
 
     def __init__(self) -> None:
@@ -24,22 +24,22 @@ class EpochNumbers:
         self._is_whole = True
 
     def begin_within(self) -> None:
-        """Begin with the rest of an epoch, whose means are then not those of the epoch."""
+        """Begin in the middle of an epoch, so that there are no means of the whole epoch."""
         self.begin()
         self._is_whole = False
 
     def of_epoch(self) -> dict[str, object]:
-        """What a line of results.jsonl has of them, by name: no means of a part of an epoch."""
+        """Return the fields of a line in results.jsonl; a part of an epoch has no means."""
         means = self.means.of_epoch() if self._is_whole else {}
         return {**self.curve.of_epoch(), **means}
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain values, for a checkpoint."""
+        """Return plain values, for a checkpoint."""
         return {"means": self.means.state_dict(), "curve": self.curve.state_dict(),
                 "is_whole": self._is_whole}  # fmt: skip
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there."""
+        """Go on from the numbers in a checkpoint."""
         self.means.load_state_dict(state["means"])
         self.curve.load_state_dict(state["curve"])
         self._is_whole = state.get("is_whole", True)

@@ -1,4 +1,4 @@
-"""What the loss of an epoch has been on average, and each of its terms."""
+"""The means of the loss, and of each of its terms, over an epoch."""
 
 import math
 from collections.abc import Mapping
@@ -8,14 +8,14 @@ LOSS = ""  # the name of the loss itself among its terms
 
 
 class LossMeans:
-    """Means over those steps of an epoch whose loss is finite."""
+    """Means over the steps of an epoch whose loss is finite."""
 
     def __init__(self) -> None:
         self._sums: dict[str, float] = {}
         self._counts: dict[str, int] = {}
 
     def take(self, loss: float, terms: Mapping[str, float]) -> None:
-        """Take what a step found; see `StepOutcome`."""
+        """Add the loss of a step and its terms; see `StepOutcome`."""
         if not math.isfinite(loss):
             return
         for name, value in {LOSS: loss, **terms}.items():
@@ -24,25 +24,25 @@ class LossMeans:
 
     @property
     def loss(self) -> float:
-        """Nan if there is no such step."""
+        """The mean loss; nan if there is no such step."""
         return self._means().get(LOSS, math.nan)
 
     @property
     def terms(self) -> dict[str, float]:
-        """By name; empty if the loss has no terms, or there is no such step."""
+        """The mean of each term by name; empty without terms, or if there is no such step."""
         return {name: mean for name, mean in self._means().items() if name != LOSS}
 
     def of_epoch(self) -> dict[str, object]:
-        """For the results of an epoch: "train_loss", and "train_losses" if it has terms."""
+        """Return the fields for results.jsonl: "train_loss", and "train_losses" if it has terms."""
         found: dict[str, object] = {"train_loss": self.loss} if self._counts else {}
         return found | ({"train_losses": terms} if (terms := self.terms) else {})
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain values, for a checkpoint."""
+        """Return plain values, for a checkpoint."""
         return {"sums": dict(self._sums), "counts": dict(self._counts)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there."""
+        """Go on from the sums in a checkpoint."""
         self._sums, self._counts = dict(state["sums"]), dict(state["counts"])
 
     def _means(self) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Where the numbers of a run go in addition to its own files: TensorBoard, Weights & Biases.
+"""Reports the numbers of a run to TensorBoard and Weights & Biases, besides its own files.
 
 Names are open_clip's: `train/loss`, `val/image_to_text_R@1`.
 """
@@ -12,17 +12,18 @@ from fastclip.train.settings.output_config import LogConfig
 
 
 class Reporter(ABC):
-    """Takes numbers of steps and of evaluations."""
+    """Receives the numbers of steps and of evaluations."""
 
     @abstractmethod
     def step(self, values: Mapping[str, float], step: int) -> None: ...
 
     @abstractmethod
     def evaluation(self, values: Mapping[str, float], epoch: int, step: int) -> None:
-        """
+        """Report the metrics of an evaluation.
+
         Args:
-            epoch: number of epochs that are done.
-            step: number of optimiser steps that are done.
+            epoch: number of finished epochs.
+            step: number of finished optimiser steps.
         """
 
     @abstractmethod
@@ -58,15 +59,15 @@ class TensorBoard(Reporter):
 
 
 class WeightsAndBiases(Reporter):
-    """Logs to the run of the same name.
+    """Logs to the Weights & Biases run of the same name.
 
     Args:
-        settings: of the run, all of them.
-        is_resumed: an older run of the name goes on.
+        settings: all settings of the run.
+        is_resumed: an older run of this name continues.
 
     Raises:
         ModuleNotFoundError: `wandb` is not installed.
-        RuntimeError: Weights & Biases refuses, because a login is missing for example.
+        RuntimeError: Weights & Biases refuses, for example because a login is missing.
     """
 
     def __init__(
@@ -103,11 +104,11 @@ class WeightsAndBiases(Reporter):
 def make_reporters(
     config: LogConfig, directory: Path, settings: Mapping[str, object], is_resumed: bool = False
 ) -> list[Reporter]:
-    """Those of `config.report_to`; see `WeightsAndBiases` for the arguments.
+    """Make the reporters of `config.report_to`; see `WeightsAndBiases` for the arguments.
 
     Raises:
-        ModuleNotFoundError: what one needs is not installed.
-        RuntimeError: one refuses.
+        ModuleNotFoundError: the package of a reporter is not installed.
+        RuntimeError: a reporter refuses.
     """
     makers = {
         "tensorboard": lambda: TensorBoard(directory),

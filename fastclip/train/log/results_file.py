@@ -1,8 +1,8 @@
-"""results.jsonl: a line of JSON for every epoch of a run, and no other lines.
+"""Reads and writes results.jsonl, which has one line of JSON for every epoch of a run.
 
 A run that ends in the middle of a write, a disk that loses power or an editor can leave other
-lines. They say nothing of an epoch, and must not keep a run from going on: they are moved to
-`results_set_aside.jsonl`, byte by byte, and so are epochs that are trained anew.
+lines. They must not keep a run from going on: they are moved to `results_set_aside.jsonl`, byte by
+byte, and so are lines of epochs that are trained again.
 """
 
 import json
@@ -14,19 +14,19 @@ from typing import Any
 from fastclip.atomic_file import Tell, reading, remove_temporaries, replacing, writing
 
 FILE_NAME = "results.jsonl"  # in the directory of a run
-SHOWN = 5  # numbers of lines in a sentence
+SHOWN = 5  # line numbers that a message lists
 
 
 class ResultsFile:
     """Args:
-        path: of the file, which need not be there.
+        path: of the file, which need not exist.
         tell: called with a sentence about lines that are set aside.
 
     Attributes:
-        epochs: of which there is a line.
+        epochs: the epochs that have a line.
 
     Raises:
-        CannotRead, CannotWrite: the disk refuses.
+        CannotRead, CannotWrite: the file cannot be read or written.
     """
 
     def __init__(self, path: Path, tell: Tell = lambda text: None) -> None:
@@ -40,32 +40,32 @@ class ResultsFile:
         self.epochs = {_epoch_of(line) for line in lines} - {None}
 
     def append(self, values: Mapping[str, object]) -> None:
-        """Write a line.
+        """Append a line.
 
         Args:
-            values: "epoch" among them.
+            values: with "epoch" among them.
 
         Raises:
-            CannotWrite: the disk refuses.
+            CannotWrite: the line cannot be written.
         """
         with writing(self.path), open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(dict(values)) + "\n")
         self.epochs.add(values["epoch"])
 
     def rows(self) -> list[dict[str, Any]]:
-        """What the lines say, in their order; those that say nothing of an epoch are passed over.
+        """Return the lines of epochs in their order, and skip all other lines.
 
         Raises:
-            CannotRead: the disk refuses.
+            CannotRead: the file cannot be read.
         """
         return read_rows(self.path)
 
     def has_epoch(self, epoch: int) -> bool:
-        """Is there a line whose "epoch" is that?"""
+        """Return whether there is a line with this "epoch"."""
         return epoch in self.epochs
 
     def keep_until(self, last: int) -> None:
-        """Set aside the lines of epochs after a number."""
+        """Set aside the lines of epochs after epoch `last`."""
         if all(epoch <= last for epoch in self.epochs):
             return
         lines = self._lines()
@@ -77,7 +77,7 @@ class ResultsFile:
         return _lines_of(self.path)
 
     def _set_aside(self, lines: list[bytes], numbers: list[int], what: str) -> None:
-        """Move lines to the other file, first there, so that they are never in neither."""
+        """Move lines to the other file, writing that one first, so that no line can be lost."""
         if not numbers:
             return
         moved = set(numbers)
@@ -88,16 +88,16 @@ class ResultsFile:
         with replacing(self.path) as file:
             file.writelines(line for n, line in enumerate(lines, 1) if n not in moved)
         which, verb = _listed(numbers), "is" if len(numbers) == 1 else "are"
-        self._tell(f"{which} of {self.path} {verb} {what}, and set aside in {self.aside}")
+        self._tell(f"{which} of {self.path} ({what}) {verb} set aside in {self.aside}")
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """What the lines of a file say of epochs, in their order; nothing is changed.
+    """Return the lines of epochs in a results file, in their order, and change nothing.
 
-    Lines that say nothing of an epoch, such as one that is being written, are passed over.
+    Other lines, such as one that is still being written, are skipped.
 
     Raises:
-        CannotRead: the disk refuses.
+        CannotRead: the file cannot be read.
     """
     return [json.loads(line) for line in _lines_of(path) if _epoch_of(line) is not None]
 
@@ -111,7 +111,7 @@ def _lines_of(path: Path) -> list[bytes]:
 
 
 def _epoch_of(line: bytes) -> int | None:
-    """Of a line that was written whole, or None."""
+    """Return the epoch of a line that was written completely, or None."""
     try:
         values = json.loads(line) if line.endswith(b"\n") else None
     except (ValueError, RecursionError):

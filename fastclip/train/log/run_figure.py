@@ -1,4 +1,4 @@
-"""A run in one figure, from its results.jsonl: loss, learning rate, scale, recall, batch curve."""
+"""Draws a run in one figure from its results.jsonl: loss, learning rate, scale, recall, curve."""
 
 import math
 import os
@@ -25,16 +25,16 @@ class Panel(NamedTuple):
     title: str
     lines: list[Line]
     unit: str = ""
-    is_of_batches: bool = False  # by batch size, and not by step
-    is_from_zero: bool = True  # else the axis shows the range of the values
+    is_of_batches: bool = False  # the horizontal axis is the batch size, and not the step
+    is_from_zero: bool = True  # otherwise the vertical axis shows the range of the values
 
 
 def panels_of(rows: Sequence[Row]) -> list[Panel]:
-    """What there is to draw of the lines of results.jsonl, in the order of epochs.
+    """Return the panels that the lines of results.jsonl have numbers for.
 
     Args:
-        rows: with "epoch" and "global_step". Lines of runs of earlier versions have no
-            "train_curve", and their panels are left out.
+        rows: the lines in the order of epochs, with "epoch" and "global_step". Lines of earlier
+            versions have no "train_curve", and its panels are left out.
     """
     found = [
         Panel("Loss", _losses(rows), "nats"),
@@ -70,16 +70,16 @@ def run_figure(path: str | os.PathLike, name: str, rows: Sequence[Row]) -> list[
         rows: see `panels_of`.
 
     Returns:
-        The titles of what is drawn.
+        The titles of the panels that were drawn.
 
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
         ValueError: there is nothing to draw.
-        CannotWrite: the disk refuses.
+        CannotWrite: the file cannot be written.
     """
     panels = panels_of(rows)
     if not panels:
-        raise ValueError(f"{name} has no numbers to draw: no epoch of it is done")
+        raise ValueError(f"{name} has no numbers to draw: it has not finished an epoch")
     columns = min(COLUMNS, len(panels))
     lines = math.ceil(len(panels) / columns)
     figure = new_figure(WIDTH * columns, HEIGHT * lines + 0.6)
@@ -119,19 +119,19 @@ def _finite(line: Line) -> Line:
 
 
 def _limits(values: Sequence[float]) -> tuple[float, float]:
-    """Of an axis that has 0 on it: losses such as dcl's and infoloob's may be negative."""
+    """Return limits of an axis that include 0; losses such as dcl and infoloob may be negative."""
     lowest, highest = min(0.0, *values), max(0.0, *values)
     return (1.08 * lowest, 1.08 * highest) if lowest < highest else (0.0, 1.0)
 
 
 def _losses(rows: Sequence[Row]) -> list[Line]:
-    # Where no step of an epoch was logged there is its mean alone.
+    # If no step of an epoch was logged, there is only its mean.
     trained = _curve(rows, "loss") or _metric(rows, "train_loss")
     return [Line("training", trained), Line("validation", _metric(rows, "clip_val_loss"))]
 
 
 def _curve(rows: Sequence[Row], name: str) -> list[tuple[float, float]]:
-    """Of the steps that were logged."""
+    """Return the points of the logged steps."""
     points: list[tuple[float, float]] = []
     for curve in (row["train_curve"] for row in rows if "train_curve" in row):
         points += zip(curve["step"], curve[name], strict=True)
@@ -139,7 +139,7 @@ def _curve(rows: Sequence[Row], name: str) -> list[tuple[float, float]]:
 
 
 def _metric(rows: Sequence[Row], key: str) -> list[tuple[float, float]]:
-    """Of the epochs that have it."""
+    """Return the points of the epochs that have this metric."""
     return [(row["global_step"], row[key]) for row in rows if key in row]
 
 
@@ -148,7 +148,7 @@ def _keys(rows: Sequence[Row], end: str) -> list[str]:
 
 
 def _batch_curve(rows: Sequence[Row]) -> list[Panel]:
-    """The newest one, if there is any."""
+    """Return a panel with the newest batch curve, if there is any."""
     curves = [row["batch_curve"] for row in rows if "batch_curve" in row]
     if not curves:
         return []

@@ -1,4 +1,4 @@
-"""What a run says: lines on the terminal and in out.log, metrics in results.jsonl and elsewhere."""
+"""The log of a run: lines on the terminal and in out.log, numbers in results.jsonl."""
 
 import logging
 import sys
@@ -15,7 +15,7 @@ from fastclip.train.log.step_report import StepReport
 
 
 class _LogFile(logging.FileHandler):
-    """Goes on without lines that a full disk refuses, and says once that there are such."""
+    """A log file that goes on when a full disk refuses lines, and says once that lines are lost."""
 
     def __init__(self, path: Path) -> None:
         with writing(path):
@@ -26,12 +26,12 @@ class _LogFile(logging.FileHandler):
         if not self.has_failed:
             self.has_failed = True
             error = sys.exc_info()[1]
-            print(f"{self.baseFilename} lacks lines from here on: {error}", file=sys.stderr)
+            print(f"{self.baseFilename} will lack lines from now on: {error}", file=sys.stderr)
 
     def close(self) -> None:
         try:
             super().close()
-        except OSError:  # what is not written yet is refused once more
+        except OSError:  # the lines that are not written yet are refused once more
             self.stream = None
 
 
@@ -40,7 +40,7 @@ class RunLog:
 
     Args:
         directory: of the run, or None to write nothing.
-        reporters: get every line of numbers too.
+        reporters: also receive all numbers.
     """
 
     def __init__(self, directory: Path | None, reporters: Sequence[Reporter] = ()) -> None:
@@ -65,11 +65,11 @@ class RunLog:
             raise
 
     def say(self, text: str) -> None:
-        """Write a line; what of it is not printable is written as an escape."""
+        """Write a line; characters that cannot be printed are written as escapes."""
         self.logger.info(printable(text))
 
     def warn(self, text: str) -> None:
-        """Write a line that is marked as a warning; likewise."""
+        """Write a line that is marked as a warning, as `say` does."""
         self.logger.warning(printable(text))
 
     def parameters(self, values: Mapping[str, object]) -> None:
@@ -81,7 +81,7 @@ class RunLog:
                 path.write_text("".join(lines), encoding="utf-8", errors="surrogateescape")
 
     def step(self, report: StepReport) -> None:
-        """Say what a step found, and report its numbers."""
+        """Write the line of a step, and report its numbers."""
         self.say(str(report))
         for reporter in self.reporters:
             reporter.step(report.values(), report.global_step)
@@ -90,7 +90,7 @@ class RunLog:
         """Report numbers of a step that its `StepReport` does not have.
 
         Args:
-            step: number of steps that are done.
+            step: number of finished steps.
         """
         for reporter in self.reporters:
             reporter.step(values, step)
@@ -99,7 +99,7 @@ class RunLog:
         """Append a line to results.jsonl, and report the metrics of an evaluation.
 
         Args:
-            values: of the epoch, "epoch" and "global_step" among them.
+            values: of the epoch, with "epoch" and "global_step" among them.
         """
         if self.results is None:
             return
@@ -109,20 +109,20 @@ class RunLog:
                 reporter.evaluation(metrics, values["epoch"], values["global_step"])
 
     def has_epoch(self, epoch: int) -> bool:
-        """Is there a line of this epoch in results.jsonl?"""
+        """Return whether results.jsonl has a line of this epoch."""
         return self.results is not None and self.results.has_epoch(epoch)
 
     def results_of_epochs(self) -> list[dict[str, Any]]:
-        """The lines of results.jsonl."""
+        """Return the lines of results.jsonl."""
         return [] if self.results is None else self.results.rows()
 
     @property
     def has_epochs(self) -> bool:
-        """Is there a line of any epoch?"""
+        """True if results.jsonl has a line of any epoch."""
         return self.results is not None and bool(self.results.epochs)
 
     def keep_epochs(self, last: int) -> None:
-        """Set aside the lines of later epochs than the last one that is done."""
+        """Set aside the lines of epochs after `last`, the last finished one."""
         if self.results is not None:
             self.results.keep_until(last)
 

@@ -1,37 +1,37 @@
-"""How far a step and a run are: said while a step takes long, so that no minutes are silent."""
+"""Says how far a step and a run are, so that a long step does not leave minutes of silence."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
-SILENCE = 60.0  # seconds without a line
+SILENCE = 60.0  # seconds without a line, after which a step says how far it is
 
 
 class Pace:
-    """How long steps take on average, since the run was started."""
+    """Measures how long steps take on average, since the run was started."""
 
     def __init__(self) -> None:
         self._seconds, self._num = 0.0, 0
 
     def take(self, seconds: float) -> None:
-        """Take the time of a step with the wait for its data, without logging and saving."""
+        """Add the time of a step, with the wait for its data but without logging and saving."""
         self._seconds, self._num = self._seconds + seconds, self._num + 1
 
     def seconds_of(self, num_steps: int) -> float | None:
-        """How long so many steps will take; None before the first one."""
+        """Return how long so many steps will take; None before the first step."""
         return num_steps * self._seconds / self._num if self._num else None
 
 
 class StepProgress:
-    """Counts what a step has done of its micro-batches, and says it after a minute of silence.
+    """Counts the micro-batches that a step has done, and says so after a minute of silence.
 
     Args:
         say: called with a sentence.
         num_micro_batches: of this rank in a step.
-        num_kept: called in the second pass over them, returns how many it leaves out.
+        num_kept: called in the second pass over micro-batches; returns how many this pass skips.
         silence: seconds that may pass without a sentence.
-        now: the time in seconds.
+        now: returns the time in seconds.
 
     Example:
         "step 1: 12 of 128 micro-batches are read after 61 s"
@@ -55,13 +55,13 @@ class StepProgress:
         self._started = self._said = self._now()
 
     def reading(self, batches: Iterable[T]) -> Iterator[T]:
-        """Yield micro-batches, and say how many have come."""
+        """Yield micro-batches, and say how many have been read."""
         for count, batch in enumerate(batches, 1):
             self._look(f"{count:,} of {self._num:,} micro-batches are read")
             yield batch
 
     def encoded(self) -> None:
-        """Note that a micro-batch is about to be encoded; those that are not kept are twice."""
+        """Note that a micro-batch is about to be encoded, for the first or the second time."""
         self._encoded += 1
         number, num, again = self._encoded, self._num, ""
         if number > num:

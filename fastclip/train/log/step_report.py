@@ -1,4 +1,4 @@
-"""What a run says of a step; its line is open_clip's, so that what reads its logs reads ours."""
+"""The line of the log about a step, in open_clip's format, which tools for its logs can read."""
 
 import datetime
 import math
@@ -17,18 +17,18 @@ LEAST_PLAIN_RATE = 1e-4
 class StepReport:
     """Attributes:
     epoch: from 0.
-    global_step: number of steps that are done.
+    global_step: number of finished steps.
     num_seen, num_samples: of the epoch, over all ranks.
-    data_seconds: of `seconds`, the whole step's, what it waited for data.
-    mean_loss: of those steps of the epoch whose loss is finite.
-    gradient_norm: before it is limited.
-    num_left_out: steps so far that were not taken, which the line has if there are any.
-    peak_bytes: most memory so far, of the GPU or else of the process.
-    terms, mean_terms: that add up to `loss` and `mean_loss`, by name, such as "distill_loss"; empty
-        if the loss is one, which then is the contrastive loss.
-    counts: of the batch of all ranks, by name, such as "masked_pairs".
-    seconds_left: until the last step, if steps go on as since the run was started; None if that is
-        not known. Evaluations come on top.
+    data_seconds: the part of `seconds`, the time of the whole step, that it waited for data.
+    mean_loss: over the steps of the epoch whose loss is finite.
+    gradient_norm: before clipping.
+    num_left_out: how many steps were left out so far; the line has the number unless it is 0.
+    peak_bytes: the most memory so far, of the GPU or, without one, of the process.
+    terms, mean_terms: add up to `loss` and `mean_loss`, by name, such as "distill_loss"; empty if
+        the loss has a single term, the contrastive loss.
+    counts: numbers of the batch of all ranks, by name, such as "masked_pairs".
+    seconds_left: until the last step, at the average pace since the run was started, without
+        evaluations; None if it is not known.
     """
 
     epoch: int
@@ -73,7 +73,7 @@ class StepReport:
         )
 
     def values(self) -> dict[str, float]:
-        """Numbers under the names that open_clip reports them by."""
+        """Return the numbers under the names by which open_clip reports them."""
         return {
             **(self.terms or {"contrastive_loss": self.loss}), "loss": self.loss,
             "lr": self.learning_rate, "scale": self.logit_scale,
@@ -90,7 +90,7 @@ class StepReport:
         return f" ETA: {datetime.timedelta(seconds=round(self.seconds_left))}"
 
     def _losses(self) -> str:
-        """Every term and the loss, each with its mean."""
+        """Return a text with every term and the loss, each with its mean."""
         terms = self.terms or {"contrastive_loss": self.loss}
         means = self.mean_terms or {"contrastive_loss": self.mean_loss}
         found = {**terms, "loss": self.loss}
@@ -102,12 +102,12 @@ class StepReport:
 
 
 def _rate(rate: float) -> str:
-    """As open_clip writes it, but for rates of which that leaves few digits or none."""
+    """Format a learning rate like open_clip, except small ones, which that leaves few digits of."""
     return f"{rate:5f}" if rate == 0 or rate >= LEAST_PLAIN_RATE else f"{rate:.2e}"
 
 
 def peak_bytes(device: torch.device) -> int:
-    """Of the GPU, or of the process where there is none."""
+    """Return the most memory used so far, of the GPU or, without one, of the process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return peak_resident_bytes()

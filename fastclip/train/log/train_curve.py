@@ -1,4 +1,4 @@
-"""Loss, learning rate and scale over the logged steps of an epoch, for results.jsonl."""
+"""The loss, learning rate and scale of the logged steps of an epoch, for results.jsonl."""
 
 import math
 from collections.abc import Mapping
@@ -7,18 +7,18 @@ from typing import Any
 from fastclip.train.log.step_report import StepReport
 
 NAMES = ("step", "loss", "lr", "logit_scale")
-MOST_POINTS = 1000  # of an epoch; from there on every second one is left out
+MOST_POINTS = 1000  # of an epoch; beyond that, every second point is dropped
 
 
 class TrainCurve:
-    """The logged steps of an epoch; those of a long one are thinned evenly."""
+    """The logged steps of an epoch; in a long epoch they are thinned evenly."""
 
     def __init__(self) -> None:
         self._points: list[tuple[int, float, float, float]] = []
         self._every, self._num_seen = 1, 0
 
     def take(self, report: StepReport) -> None:
-        """Take what is logged of a step."""
+        """Add the numbers of a logged step."""
         if self._num_seen % self._every == 0:
             self._points.append(
                 (report.global_step, report.loss, report.learning_rate, report.logit_scale)
@@ -28,10 +28,10 @@ class TrainCurve:
             self._points, self._every = self._points[::2], 2 * self._every
 
     def of_epoch(self) -> dict[str, dict[str, list[float]]]:
-        """For the results of an epoch: "train_curve", or nothing if no step was logged.
+        """Return the field "train_curve" for results.jsonl, or nothing if no step was logged.
 
-        It has lists of equal length by name: "step" from 1, "loss", "lr" and "logit_scale". Of a
-        loss that is not finite there is None, as JSON has no word for it.
+        The field has lists of equal length by name: "step" from 1, "loss", "lr" and "logit_scale".
+        A loss that is not finite is None, because JSON has no such number.
         """
         if not self._points:
             return {}
@@ -42,11 +42,11 @@ class TrainCurve:
         }}  # fmt: skip
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain values, for a checkpoint."""
+        """Return plain values, for a checkpoint."""
         points = [list(point) for point in self._points]
         return {"points": points, "every": self._every, "num_seen": self._num_seen}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there."""
+        """Go on from the points in a checkpoint."""
         self._points = [tuple(point) for point in state["points"]]
         self._every, self._num_seen = state["every"], state["num_seen"]

@@ -1,1 +1,1 @@
-"""How much memory there is, and how much of it graphs may take."""
+"""Finds how much memory there is, and how much of it activations may take."""

@@ -1,9 +1,9 @@
-"""How many micro-batches may keep their graphs: an amount of memory over what one was seen to take.
+"""The activation budget: the memory that determines how many micro-batches keep their graphs.
 
     kept = min(budget / bytes of one graph, number of micro-batches)
 
-Bytes are measured, not guessed: the tensors that the forward of a micro-batch saves for its
-backward, each storage once, parameters and inputs not counted.
+The bytes are measured: they are the tensors that the forward of a micro-batch saves for its
+backward, each storage once, without parameters and inputs.
 """
 
 import os
@@ -21,35 +21,38 @@ GIB = 2**30
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?B)?\s*", re.IGNORECASE)
 UNLIMITED = float("inf")
-# Of the memory that is free, "auto" leaves this fraction: allocators fragment, batches differ.
+# "auto" spares this fraction of the free memory, because allocators fragment and batches differ.
 SPARED = 0.1
 
 
 def parse_budget(budget: str | float) -> float:
-    """Bytes of "unlimited", or of what `parse_bytes` reads; "auto" is for `available_bytes`."""
+    """Return the bytes of a budget: "unlimited", or what `parse_bytes` reads; "auto" is no number.
+
+    Callers find the budget of "auto" by `available_bytes`.
+    """
     return UNLIMITED if budget == "unlimited" else parse_bytes("activation_budget", budget)
 
 
 def parse_bytes(name: str, size: str | float) -> float:
-    """Bytes of "20GiB", "512M", "0" or a number; units are powers of 1,024, with or without "iB".
+    """Return the bytes of "20GiB", "512M", "0" or a number; units are powers of 1,024, also "20G".
 
     Raises:
-        ValueError: it is none of those, or negative; the message has the argument's `name`.
+        ValueError: `size` is none of these, or negative; the message has the argument's `name`.
     """
     match = SIZE.fullmatch(size) if isinstance(size, str) else None
     if match is not None:
         number, unit, _ = match.groups()
         return float(number) * UNITS[unit.upper()]
     if isinstance(size, str) or not size >= 0:
-        raise ValueError(f"{name} must be bytes, such as 0 or '20GiB', got {size!r}")
+        raise ValueError(f"{name} must be a number of bytes, such as 0 or '20GiB', got {size!r}")
     return float(size)
 
 
 def available_bytes(device: torch.device, transient: float = 0) -> float:
-    """Memory on `device` for graphs that are kept.
+    """Return the memory on `device` for graphs that are kept.
 
     Args:
-        transient: bytes that a step takes and gives back between two steps.
+        transient: bytes that a step takes, and that are free again between two steps.
     """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
@@ -60,9 +63,9 @@ def available_bytes(device: torch.device, transient: float = 0) -> float:
 
 
 def memory_of(device: torch.device) -> int:
-    """Bytes of a GPU, all of it, or of what programs may still have of the host's memory.
+    """Return all bytes of a GPU, or the bytes of the host's memory that are still available.
 
-    Limits of containers and jobs count (`host.py`). The host's is divided among the
+    Limits of containers and jobs count (`host.py`). The host's memory is divided among the
     processes that torchrun started on it.
     """
     if device.type == "cuda":
@@ -75,7 +78,7 @@ def measure_kept(function: Callable[[], T], not_counted: Iterable[Tensor]) -> tu
 
     Args:
         function: a forward.
-        not_counted: parameters and inputs, which are alive anyway.
+        not_counted: parameters and inputs, which stay alive anyway.
     """
     alive = {_address(t) for t in not_counted}
     kept: dict[int, torch.UntypedStorage] = {}
@@ -83,15 +86,15 @@ def measure_kept(function: Callable[[], T], not_counted: Iterable[Tensor]) -> tu
     def count(tensor: Tensor) -> Tensor:
         if _address(tensor) not in alive:
             kept[_address(tensor)] = tensor.untyped_storage()
-        # Not itself: a node that saves its own output would keep itself alive for ever.
+        # Detached: a node that saves its own output would keep itself alive for ever.
         return tensor.detach()
 
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         result = function()
-    # Only now: the weights that FSDP2 gathers for a forward are empty after it.
+    # Counted only now, because the weights that FSDP2 gathers for a forward are empty after it.
     return result, sum(storage.nbytes() for storage in kept.values())
 
 
 def _address(tensor: Tensor) -> int:
-    # Of the storage itself and not of its bytes: tensors without data have none.
+    # The address of the storage and not of its bytes: tensors without data have no bytes.
     return tensor.untyped_storage()._cdata

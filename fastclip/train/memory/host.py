@@ -1,14 +1,14 @@
-"""Memory of the host that a program may still have: what the system has, and what its limits leave.
+"""Finds how much of the host's memory a program may still take, under all limits.
 
 A container, a batch system's job or a service is a control group, with groups inside and around it;
-the smallest of their limits is the one that ends a program. Pages of files that a group has read
-and that nobody maps count as free, as the kernel drops them first.
+the smallest of their limits ends a program. Pages of files that a group has read and that nobody
+maps count as free, because the kernel drops them first.
 
     version 2   memory.max, memory.current; memory.stat has inactive_file
     version 1   memory.limit_in_bytes, memory.usage_in_bytes; total_inactive_file
 
-Where a group is mounted, and which one this process is in, is in /proc/self. A file that is not
-there, or says "max", is no limit.
+/proc/self says where groups are mounted, and which group this process is in. A file that does not
+exist, or says "max", sets no limit.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ ROOT = Path("/")
 
 
 class _Files(NamedTuple):
-    """What a version of control groups calls its files, and the line of memory.stat."""
+    """The names of the files of one version of control groups, and the line of its memory.stat."""
 
     limit: str
     used: str
@@ -31,7 +31,8 @@ OF_VERSION_2 = _Files("memory.max", "memory.current", "inactive_file")
 
 
 def available_host_bytes(root: Path = ROOT) -> int:
-    """
+    """Return the bytes of the host's memory that this process may still take.
+
     Args:
         root: of the file system, for tests.
     """
@@ -50,7 +51,7 @@ def _left_by_limits(root: Path) -> Iterator[int]:
 
 
 def _hierarchies(root: Path) -> Iterator[tuple[_Files, Path, Path]]:
-    """The files, the mount point and this process's directory of what may limit memory."""
+    """Yield the files, mount point and this process's directory of each hierarchy with limits."""
     own = _own_groups(root)
     for line in _lines(root / "proc/self/mountinfo"):
         # id parent device root mount-point options... - type source options
@@ -63,13 +64,13 @@ def _hierarchies(root: Path) -> Iterator[tuple[_Files, Path, Path]]:
         else:
             continue
         mounted = root / place.lstrip("/")
-        # Inside of a container only its own group may be mounted, under its path outside.
+        # Inside a container, its own group may be the only one mounted, under its outer path.
         is_below = path is not None and Path(path).is_relative_to(top)
         yield files, mounted, mounted / (Path(path).relative_to(top) if is_below else "")
 
 
 def _own_groups(root: Path) -> dict[str, str]:
-    """By controller, the path of this process's group; "" is version 2's."""
+    """Return the path of this process's group by controller; "" is the one of version 2."""
     own = {}
     for line in _lines(root / "proc/self/cgroup"):
         _, controllers, path = line.split(":", 2)

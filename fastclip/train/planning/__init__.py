@@ -1,1 +1,1 @@
-"""What fits into memory, counted before a run."""
+"""Estimates what fits into memory, before a run."""

@@ -1,4 +1,4 @@
-"""What a run is going to take of the memory, said before it starts: counted as `plan.py` does."""
+"""Says before a run how much memory it will take, as `plan.py` counts it."""
 
 from collections.abc import Iterable
 
@@ -19,11 +19,11 @@ NOTEWORTHY = GIB / 100
 def plan_of(
     config: RunConfig, model: ContrastiveModel, world_size: int, device: torch.device
 ) -> Plan:
-    """Count what a step of a run takes on each rank.
+    """Count the memory that a step of a run takes on each rank.
 
     Args:
-        model: of the run; its configuration is counted.
-        device: whose memory it has to fit.
+        model: of the run; only its configuration is used.
+        device: the device whose memory the step must fit into.
     """
     return make_plan(
         model.config,
@@ -41,24 +41,26 @@ def plan_of(
 
 
 def describe(plan: Plan, micro_batch_size: int) -> str:
-    """One line: what a step takes, of what, and where the rest goes."""
+    """Return a line with the memory that a step takes, by purpose, and the memory that there is."""
     graph = plan.graph(micro_batch_size)
     return (
-        f"memory of a rank, counted: {_gib(plan.weights)} weights, gradients, AdamW + "
-        f"{_gib(plan.features)} features + {_gib(max(graph, plan.loss))} (a micro-batch's graph "
-        f"{_gib(graph)}, the loss up to {_gib(plan.loss)}) = {_gib(plan.peak(micro_batch_size))} "
-        f"of {_gib(plan.memory)}, libraries not counted; {_gib(plan.pixels)} of pixels on the host"
+        f"estimated memory of a rank, without libraries: {_gib(plan.weights)} for weights, "
+        f"gradients and AdamW + {_gib(plan.features)} for features + "
+        f"{_gib(max(graph, plan.loss))} for the larger of a micro-batch's activations "
+        f"({_gib(graph)}) and the loss (up to {_gib(plan.loss)}) = "
+        f"{_gib(plan.peak(micro_batch_size))} of {_gib(plan.memory)}; and {_gib(plan.pixels)} for "
+        "pixels on the host"
     )
 
 
 def describe_uncounted(loss: nn.Module, teachers: Teachers | None) -> str | None:
-    """One line about what a run holds beside what `make_plan` counts, or None."""
-    sizes = {"that the loss remembers, of which a step holds a copy": _size_of(loss.buffers())}
+    """Return a line about memory that a run takes but `make_plan` does not count, or None."""
+    sizes = {"for the state of the loss, which each step copies": _size_of(loss.buffers())}
     for teacher in () if teachers is None else teachers.computed:
-        whose = f"weights of {teacher.ready.name}, which teaches"
+        whose = f"for the weights of the teacher {teacher.ready.name}"
         sizes[whose] = sizes.get(whose, 0) + _size_of(teacher.ready.model.parameters())
     parts = [f"{_gib(size)} {what}" for what, size in sizes.items() if size >= NOTEWORTHY]
-    return f"not counted: {'; '.join(parts)}" if parts else None
+    return f"not in this estimate: {'; '.join(parts)}" if parts else None
 
 
 def _size_of(tensors: Iterable[Tensor]) -> int:
@@ -66,12 +68,12 @@ def _size_of(tensors: Iterable[Tensor]) -> int:
 
 
 def objection(plan: Plan, micro_batch_size: int) -> str | None:
-    """Why the step is not going to fit, and what would, or None."""
+    """Return a warning that the step will probably not fit, with advice, or None."""
     if plan.peak(micro_batch_size) <= (1 - SPARED) * plan.memory:
         return None
     best = plan.micro_batch_size
     advice = "more ranks" if best is None else f"--micro-batch-size {best}"
-    return f"this will hardly fit: try {advice} or --grad-checkpointing"
+    return f"a step will probably not fit into memory: try {advice} or --grad-checkpointing"
 
 
 def _gib(size: float) -> str:

@@ -1,20 +1,20 @@
-"""What a step takes of a GPU's memory, and what fits. No GPU needed.
+"""Counts the memory of a GPU that a step takes, and finds what fits. It needs no GPU.
 
-    weights       of parameters and, if they are trained, their gradients and AdamW's two averages:
-                  16 bytes each in float32. Matrices of bf16 and fp16: 2 bytes, and 16 of a float32
-                  master with its gradient and averages. 4 bytes more each for an average of the
-                  weights, and for the encoder of a queue's keys. Sharded over ranks, all but the
-                  gradients, which are whole while micro-batches add up
-    a graph       what the forward of a micro-batch saves for its backward, counted on tensors
-                  without data, which run the model itself
+    weights       the parameters and, if they are trained, their gradients and AdamW's two averages:
+                  16 bytes each in float32. With bf16 and fp16, matrices take 2 bytes, and 16 for a
+                  float32 master with its gradient and averages. An average of the weights takes 4
+                  bytes more each, and so does the encoder of a queue's keys. FSDP2 shards all of
+                  this over ranks except the gradients, which are whole while micro-batches add up
+    a graph       the activations that the forward of a micro-batch saves for its backward, counted
+                  by running the model itself on tensors without data
     features      of all N pairs, both sides, and their gradients: 16 N D bytes, and as much again
                   for each further rank's share that the loss gathers (schedule "gather"); keys of
                   another encoder take 8 N D
     loss          6 N D bytes and blocks of 256 MiB (`triton`, see docs/backends.md)
-    spared        a tenth: allocators fragment, libraries need workspaces
+    spared        a tenth, because allocators fragment and libraries need workspaces
 
-The largest micro-batch for which this fits is the one to take: it is the fastest. What is left is
-the activation budget: graphs that are kept need no second forward.
+The largest micro-batch for which all of this fits is the fastest. The memory that is left is the
+activation budget: micro-batches whose graphs are kept need no second forward.
 """
 
 from collections.abc import Callable
@@ -39,15 +39,15 @@ MICRO_BATCH_SIZES = tuple(2**i for i in range(13))
 
 @dataclass(frozen=True)
 class Plan:
-    """What a step takes on each rank, in bytes.
+    """The memory that a step takes on each rank, in bytes.
 
     Attributes:
         memory: of a GPU.
         weights: parameters, gradients and optimiser.
         features: of all pairs, with their gradients.
-        loss: beyond features.
+        loss: beyond the features.
         graph_constant, graph_per_pair: of a micro-batch's graph.
-        sizes: of micro-batches, that are looked at.
+        sizes: of the micro-batches that are considered.
         pixels: uint8, of this rank's pairs, on the host.
         pairs_per_rank: this rank's share of the global batch.
     """
@@ -63,16 +63,16 @@ class Plan:
     pairs_per_rank: int
 
     def graph(self, micro_batch_size: int) -> int:
-        """Bytes of the graph of one micro-batch."""
+        """Return the bytes of the graph of one micro-batch."""
         return self.graph_constant + micro_batch_size * self.graph_per_pair
 
     def peak(self, micro_batch_size: int) -> float:
-        """Bytes at the worst moment of a step that keeps no graph."""
+        """Return the bytes at the worst moment of a step that keeps no graph."""
         fixed = self.weights + self.features
         return fixed + max(self.graph(micro_batch_size), self.loss)
 
     def kept(self, micro_batch_size: int) -> int:
-        """Micro-batches whose graphs fit as well; -1 if the step itself does not fit."""
+        """Return how many micro-batches' graphs fit as well; -1 if the step itself does not fit."""
         left = (1 - SPARED) * self.memory - self.peak(micro_batch_size)
         if left < 0:
             return -1
@@ -81,7 +81,7 @@ class Plan:
 
     @property
     def micro_batch_size(self) -> int | None:
-        """The largest that fits, or None."""
+        """The largest micro-batch that fits, or None."""
         fitting = [size for size in self.sizes if self.kept(size) >= 0]
         return max(fitting, default=None)
 
@@ -99,10 +99,10 @@ def make_plan(
     is_sharded: bool = False,
     has_key_encoder: bool = False,
 ) -> Plan:
-    """Count what a step takes; see the module.
+    """Count the memory that a step takes; see the module.
 
     Args:
-        lock: freezes what is not to be trained.
+        lock: freezes the parameters that are not to be trained.
         is_averaged: there is an average of the weights.
         is_sharded: the weights are sharded over ranks, see `sharding.py`.
         has_key_encoder: another average of the weights makes the keys of a queue.
@@ -113,7 +113,8 @@ def make_plan(
     """
     if not 1 <= world_size <= global_batch_size:
         raise ValueError(
-            f"global_batch_size {global_batch_size} must be at least world_size {world_size} >= 1"
+            f"global_batch_size must be at least world_size, and world_size at least 1, got "
+            f"{global_batch_size} and {world_size}"
         )
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be one of {PRECISIONS}, got {precision!r}")
@@ -123,7 +124,7 @@ def make_plan(
         model = set_precision(build_model(config), towers.parameters)
         model.set_grad_checkpointing(grad_checkpointing)
         lock(model)
-        # Two sizes tell all: a graph is a constant (weights in 16 bits) and a part per sample.
+        # Two sizes suffice: a graph has a constant part (weights in 16 bits) and a part per sample.
         one, two = (_graph_bytes(model, size, towers) for size in (1, 2))
     gradients, kept = _bytes_of_weights(model, towers.has_masters, is_averaged + has_key_encoder)
     weights = gradients + (kept // world_size if is_sharded else kept)
@@ -153,8 +154,8 @@ def forward_flops_per_pair(config: ClipConfig) -> int:
 
 
 def _bytes_of_weights(model: nn.Module, has_masters: bool, num_averages: int) -> tuple[int, int]:
-    """Bytes of gradients, and of what stays: parameters, masters, AdamW's averages, and averages
-    of the weights."""
+    """Return the bytes of gradients, and of what stays between steps: parameters, masters, AdamW's
+    averages, and averages of the weights."""
     gradients = kept = 0
     for p in model.parameters():
         in_float32 = 4 * p.numel()

@@ -1,1 +1,1 @@
-"""A run from its first step to its last, on every process."""
+"""A training run from its first step to its last, on every process."""

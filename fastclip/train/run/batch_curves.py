@@ -1,7 +1,7 @@
-"""Every so many steps, what the loss of a step would have been in every smaller batch.
+"""Computes, every so many steps, what the loss of a step would have been in every smaller batch.
 
-The curve is of the features that the loss of the step is called with, of all ranks one after the
-other. It has no effect on the step: there is no gradient, and no random number is drawn.
+The curve is computed from the features of all ranks with which the step calls its loss. It has no
+effect on the step: there is no gradient, and no random number is drawn.
 """
 
 import contextlib
@@ -26,13 +26,13 @@ FIGURE = "batch_curve.png"
 
 
 class BatchCurves:
-    """The curves of a run since it was started, on one rank.
+    """The batch curves of a run since it was started, on one rank.
 
     Args:
-        loss: of the run; it is called once a step, with features of this rank.
+        loss: of the run, which is called once per step with the features of this rank.
         directory: of the run; the first rank writes `batch_curve.png` there, if matplotlib is
             installed.
-        log: says each curve, and reports its numbers.
+        log: receives each curve as a line, and reports its numbers.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class BatchCurves:
 
     @contextlib.contextmanager
     def of_step(self, number: int) -> Iterator[None]:
-        """Take step `number`, from 1, inside; its curve is logged afterwards if it is time to."""
+        """Take step `number`, from 1, in this context; log its curve at exit if one is due."""
         if self.every is None or number % self.every:
             yield
             return
@@ -67,7 +67,7 @@ class BatchCurves:
             self._take(number, curve._replace(losses=curve.losses.cpu()))
 
     def newest(self) -> dict[str, Any]:
-        """The last curve, for the results of an epoch; empty if there is none."""
+        """Return the last curve for the results of an epoch; empty if there is none."""
         if not self.curves:
             return {}
         step, curve = list(self.curves.items())[-1]
@@ -76,7 +76,7 @@ class BatchCurves:
 
     @torch.no_grad()
     def _curve(self, images: Tensor, texts: Tensor, logit_scale: Tensor) -> list[BatchCurve]:
-        """On the first rank; all ranks call it."""
+        """Compute the curve on the first rank; all ranks call this together."""
         images, texts = (self._of_all_ranks(x.detach()) for x in (images, texts))
         if not self.processes.is_first:
             return []
@@ -87,12 +87,12 @@ class BatchCurves:
         if self.processes.world_size == 1:
             return features
         everyone = [torch.empty_like(features) for _ in range(self.processes.world_size)]
-        dist.all_gather(everyone, features.contiguous())  # a step has equally many of every rank
+        dist.all_gather(everyone, features.contiguous())  # every rank has equally many in a step
         return torch.cat(everyone)
 
     def _take(self, number: int, curve: BatchCurve) -> None:
         if not curve.losses.isfinite().all():
-            self.log.warn(f"there is no batch curve of step {number}: its loss is not finite")
+            self.log.warn(f"there is no batch curve of step {number}, as its loss is not finite")
             return
         self.curves[number] = curve
         self.log.say(sentence(number, curve))
@@ -103,7 +103,7 @@ class BatchCurves:
         try:
             curve_figure(self.figure, self.curves)
         except ModuleNotFoundError as error:
-            self.log.warn(f"batch curves are logged and not drawn: {error}")
+            self.log.warn(f"batch curves are logged but not drawn: {error}")
             self.figure = None
         except OSError as error:
-            self.log.warn(f"the batch curve of step {number} is logged and not drawn: {error}")
+            self.log.warn(f"the batch curve of step {number} is logged but not drawn: {error}")

@@ -1,8 +1,8 @@
-"""Which epoch of a run is the best, whose checkpoint stays as epoch_best.pt; and which others stay.
+"""Finds the best epoch of a run, keeps its checkpoint as epoch_best.pt, and removes old ones.
 
-It is known by results.jsonl alone, whose lines have the metrics of all epochs and what these
-were found on, so that a run that was killed anywhere finds it again, by the metric and the data of
-today. Of equals the first is the best.
+The best epoch follows from results.jsonl alone, whose lines have the metrics of all epochs and the
+data on which they were evaluated. So a run that was killed anywhere finds the best epoch again, by
+the metric and the data that it is given now. Of equal epochs the first is the best.
 """
 
 from collections.abc import Mapping
@@ -23,23 +23,22 @@ EVALUATED_ON = "evaluated_on"  # in a line of results.jsonl: the marks of what w
 
 
 class BestEpoch:
-    """Names the checkpoint of the best epoch, and removes what `--keep-checkpoints` does not keep.
+    """Names the checkpoint of the best epoch, and removes those that `--keep-checkpoints` drops.
 
     Only the rank that writes calls its methods.
 
     Args:
-        data: on which the run is evaluated.
+        data: the data that the run is evaluated on.
         checkpoints, log: of the run.
-        contents: of what is evaluated, by subject, see `checkpoints/contents.py`.
+        contents: of the evaluated data, by subject, see `checkpoints/contents.py`.
 
     Attributes:
-        metrics: whose mean is the score of an epoch; none if nothing is evaluated.
-        marks: by subject, of `contents`. An epoch whose line has other marks or none, as those of
-            earlier versions have, has no score: its numbers do not compare.
+        metrics: the metrics whose mean is the score of an epoch; none if nothing is evaluated.
+        marks: of `contents`, by subject. An epoch whose line has other marks, or none as in earlier
+            versions, has no score, because its numbers cannot be compared.
 
     Raises:
-        ValueError: `best_metric` names nothing that the run is evaluated by, or what is better the
-            smaller it is.
+        ValueError: `best_metric` is not a metric of this run whose larger values are better.
     """
 
     def __init__(
@@ -59,10 +58,10 @@ class BestEpoch:
         self._subjects = {_subject_of(metric, tasks) for metric in self.metrics}
 
     def take(self, progress: Progress, metrics: Mapping[str, float]) -> None:
-        """Take what an evaluation after an epoch found, before its line is in results.jsonl.
+        """Take the metrics of an evaluation after an epoch, before they are in results.jsonl.
 
         Raises:
-            CheckpointNotWritten: the disk refuses.
+            CheckpointNotWritten: the checkpoint cannot be written.
         """
         score, earlier = self._score(metrics), self._scores()
         if score is not None and score > max(earlier.values(), default=float("-inf")):
@@ -71,14 +70,14 @@ class BestEpoch:
             removed = self._checkpoints.store.prune_epochs(self._keep, progress.epoch)
             if removed:
                 self._log.say(
-                    f"--keep-checkpoints {self._keep}: {', '.join(sorted(removed))} removed"
+                    f"--keep-checkpoints {self._keep}: removed {', '.join(sorted(removed))}"
                 )
 
     def restore(self) -> None:
-        """Let epoch_best.pt be the best epoch that a resumed run has done, by today's metric.
+        """Let epoch_best.pt be the best epoch of a resumed run, by the metric that is given now.
 
-        If that epoch's checkpoint is no longer there, or no epoch has a score on today's data, an
-        epoch_best.pt of another epoch is set aside.
+        If the checkpoint of that epoch is gone, or no epoch has a score on the data that is given
+        now, an epoch_best.pt of another epoch is set aside.
         """
         if not self.metrics:
             return
@@ -90,15 +89,15 @@ class BestEpoch:
             return
         if best is not None:
             self._log.warn(
-                f"epoch {best.epoch} has been the best so far by {self._by}, and its checkpoint is "
-                "not there"
+                f"epoch {best.epoch} has been the best so far by {self._by}, but its checkpoint is "
+                f"gone, so that there is no {BEST_NAME} of this epoch"
             )
-        # An epoch without a line was cut off before it, and is evaluated next.
+        # An epoch without a line was interrupted before the line, and is evaluated next.
         if path.exists() and (named is None or self._log.has_epoch(named)):
             folder = self._checkpoints.store.set_aside_best()
             self._log.warn(
-                f"{BEST_NAME} of epoch {named} is not the best by {self._by} on what is evaluated "
-                f"now: it is set aside in {folder}"
+                f"{BEST_NAME} is of epoch {named}, which is not the best by {self._by} on the data "
+                f"that is evaluated now: the file is set aside in {folder}"
             )
 
     @property
@@ -112,8 +111,8 @@ class BestEpoch:
         )
         if num:
             self._log.warn(
-                "epochs that were evaluated on other data, or by a version that does not say on "
-                f"which, do not count for {BEST_NAME}: results.jsonl has {num}"
+                f"epochs of results.jsonl that do not count for {BEST_NAME}: {num}; they were "
+                "evaluated on other data, or by a version that did not store on which data"
             )
 
     def _is_of_this_data(self, row: Mapping[str, object]) -> bool:
@@ -136,7 +135,7 @@ class BestEpoch:
         return fmean(values) if are_numbers else None
 
     def _scores(self) -> dict[Progress, float]:
-        """Of all epochs in results.jsonl that have one on today's data."""
+        """Return the scores of all epochs in results.jsonl that have one on the current data."""
         found = {
             Progress(row["epoch"], row["global_step"]): self._score(row)
             for row in self._log.results_of_epochs()
@@ -159,8 +158,8 @@ def _metrics(asked: str | None, has_pairs: bool, tasks: list[str]) -> tuple[str,
             raise ValueError(
                 f"best_metric must be one of {', '.join(known)}, got {asked!r}"
                 if known
-                else f"best_metric must be left out where nothing is evaluated, got {asked!r}: "
-                "give --val-data or --zeroshot-data, and its frequency must not be 0"
+                else f"best_metric must be left out if nothing is evaluated, got {asked!r}: give "
+                "--val-data or --zeroshot-data, with a frequency other than 0"
             )
         return (asked,)
     if has_pairs:

@@ -1,4 +1,4 @@
-"""Settings of a run that cannot do all that they say, found before it starts.
+"""Warnings about settings that cannot have their full effect in a run, found before it starts.
 
 Settings without any effect are in `settings/idle.py`.
 """
@@ -10,14 +10,14 @@ from fastclip.train.settings.run_config import RunConfig
 from fastclip.train.settings.step_config import StepConfig
 from fastclip.train.step.schedule import learning_rate_at
 
-STANDS_STILL = 0.5  # fraction of an average that is still what it began with
+STANDS_STILL = 0.5  # warn if more than this fraction of an average is still its first value
 
 
 def cautions(config: RunConfig, training: StepConfig, steps_per_epoch: int) -> list[str]:
-    """Sentences, each about a setting that has another effect than its name says, or none.
+    """Return a warning for each setting that has less effect than its name promises.
 
     Args:
-        training: made of `config` for epochs of `steps_per_epoch` steps.
+        training: made from `config` for epochs of `steps_per_epoch` steps.
     """
     found = [_of_warmup(training)]
     if training.lr_scheduler == "const-cooldown":
@@ -28,24 +28,28 @@ def cautions(config: RunConfig, training: StepConfig, steps_per_epoch: int) -> l
 
 
 def default_warmup(config: OptimisationConfig, training: StepConfig) -> str | None:
-    """Say how long the warm-up is, where the settings of a run do not.
+    """Return a sentence about the length of the warm-up if it was not given, or None.
 
     Args:
-        config: as it was given.
-        training: in force.
+        config: the settings as they were given.
+        training: the settings in force.
     """
     if config.warmup is not None or config.skip_scheduler:
         return None
     usual, warmup = config.warmup_of(training.steps), training.warmup_steps
     if warmup != usual:
         return (
-            f"--warmup is not given: the warm-up has {_steps(warmup)}, as the checkpoint says, and "
-            f"not the {usual:,} that a run of {_steps(training.steps)} begins with"
+            f"--warmup is not given: the warm-up keeps the {_steps(warmup)} of the checkpoint, "
+            f"though a new run of {_steps(training.steps)} would have a warm-up of {usual:,}"
         )
-    part = "a tenth" if warmup == training.steps // WARMUP_FRACTION else "the most by default"
+    part = (
+        "a tenth of the run's"
+        if warmup == training.steps // WARMUP_FRACTION
+        else "the longest default warm-up; the run has"
+    )
     return (
-        f"--warmup is not given: the learning rate rises for {_steps(warmup)}, {part} of the run's "
-        f"{training.steps:,}"
+        f"--warmup is not given: the learning rate rises for {_steps(warmup)}, {part} "
+        f"{_steps(training.steps)}"
     )
 
 
@@ -55,10 +59,10 @@ def _of_warmup(training: StepConfig) -> str | None:
         return None
     highest = learning_rate_at(steps - 1, training)
     return (
-        f"the run has {_steps(steps)}, all of them in the warm-up of {_steps(warmup)}: the "
-        f"learning rate reaches {highest:.3g} of the {training.learning_rate:.3g} of --lr, and "
-        f"the {training.lr_scheduler} schedule does not begin; try --warmup "
-        f"{max(1, steps // 10)} or less"
+        f"the run has {_steps(steps)}, which all lie in the warm-up of {_steps(warmup)}: the "
+        f"learning rate rises to {highest:.3g} (--lr is {training.learning_rate:.3g}), and the "
+        f"{training.lr_scheduler} schedule never begins; try --warmup {max(1, steps // 10)} or "
+        "less"
     )
 
 
@@ -67,12 +71,12 @@ def _of_cooldown(
 ) -> str | None:
     asked, done = config.epochs_cooldown * steps_per_epoch, training.lr_cooldown_steps
     if asked == 0:
-        return "--epochs-cooldown 0: the learning rate of const-cooldown does not fall"
+        return "--epochs-cooldown is 0, so the learning rate of const-cooldown does not fall"
     if asked <= done:
         return None
     return (
-        f"--epochs-cooldown {config.epochs_cooldown} is {_steps(asked)}, and {_steps(done)} of the "
-        f"{_steps(training.steps)} of the run are left after the warm-up of "
+        f"--epochs-cooldown {config.epochs_cooldown} asks for {_steps(asked)}, but the run of "
+        f"{_steps(training.steps)} has {_steps(done)} left after the warm-up of "
         f"{_steps(training.warmup_steps)}: the learning rate falls over {_steps(done)}"
     )
 
@@ -84,9 +88,9 @@ def _of_average(config: OptimisationConfig, training: StepConfig) -> str | None:
     if share <= STANDS_STILL:
         return None
     return (
-        f"--ema-decay {config.ema_decay} over {_steps(training.steps)}: at the end, {share:.0%} of "
-        "the average of the weights, which is evaluated, are still the weights after the first "
-        "step; a smaller --ema-decay follows the weights faster"
+        f"--ema-decay {config.ema_decay} is slow for a run of {_steps(training.steps)}: at the "
+        f"end, {share:.0%} of the average of the weights, which is evaluated, still come from the "
+        "weights after the first step; a smaller --ema-decay follows the weights faster"
     )
 
 
@@ -94,17 +98,17 @@ def _of_curve(config: LogConfig, training: StepConfig) -> str | None:
     every = config.batch_curve_every
     if every is None or every <= training.steps:
         return None
-    return f"--batch-curve-every {every}: the run has {_steps(training.steps)}, and so no curve"
+    return f"--batch-curve-every {every} gives no curve: the run has {_steps(training.steps)}"
 
 
 def _of_queue(config: RunConfig, training: StepConfig, steps_per_epoch: int) -> str | None:
     num_pairs = training.batch_size * steps_per_epoch
     if config.loss_name != QUEUE or config.queue_size < num_pairs or config.mask_duplicates:
-        return None  # a pair's earlier embeddings have its own id
+        return None  # a pair's earlier embeddings have the id of the pair and are left out
     return (
-        f"--queue-size {config.queue_size} is no less than the {num_pairs:,} pairs of an epoch: a "
-        "pair meets its own earlier embeddings in the queue, as negatives; a smaller --queue-size "
-        "has none of them"
+        f"--queue-size {config.queue_size} is at least the {num_pairs:,} pairs of an epoch, so "
+        "that a pair meets its own earlier embeddings in the queue as negatives: choose a smaller "
+        "--queue-size"
     )
 
 

@@ -1,6 +1,6 @@
-"""What model and data of a run are by content, found by looking at them.
+"""Finds the contents of a run's model and data, by which a checkpoint recognises them.
 
-`checkpoints/contents.py` says what becomes of it.
+`checkpoints/contents.py` stores and compares these contents.
 """
 
 import hashlib
@@ -17,12 +17,12 @@ from fastclip.train.run.evaluation_data import EvaluationData
 from fastclip.train.run.model import RunModel
 from fastclip.train.run.teachers import Teachers
 
-LONG_LOOK = 1.0  # seconds that are worth a line
+LONG_LOOK = 1.0  # seconds from which on the log mentions the time
 PROBE = ["two cats", "Zoë's 7 No. 1"]  # few tokens: a context may be short
 
 
 def contents_of_model(run_model: RunModel) -> Contents:
-    """The architecture, how images are prepared, and what the tokenizer makes of two texts."""
+    """Return the architecture, how images are prepared, and a digest of the tokens of two texts."""
     preprocess = getattr(run_model.model.visual, "preprocess_cfg", {})
     tokens = run_model.tokenizer(PROBE).tolist()
     return [
@@ -40,13 +40,13 @@ def contents_of_run(
     processes: Processes,
     say: Callable[[str], None],
 ) -> dict[str, Contents]:
-    """Contents by subject. The first rank looks at the files, for all.
+    """Return the contents of a run by subject. The first rank looks at the files for all ranks.
 
     Args:
-        say: called where that has taken long.
+        say: called with a sentence if this has taken long.
 
     Raises:
-        ValueError: embeddings of a teacher are of other data.
+        ValueError: the embeddings of a teacher were made from other data.
     """
     started = time.perf_counter()
     found = processes.broadcast(
@@ -56,7 +56,7 @@ def contents_of_run(
     if teachers is not None:
         teachers.require_data(data)
     if (seconds := time.perf_counter() - started) > LONG_LOOK:
-        say(f"looking at what model and data are made of, once a run, took {seconds:.1f} s")
+        say(f"looking at the contents of model and data, once per run, took {seconds:.1f} s")
     return found
 
 

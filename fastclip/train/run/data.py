@@ -1,4 +1,4 @@
-"""What a run trains on, on one rank; and how sources are opened, also those of evaluation."""
+"""The training data of a run on one rank; and how all sources of a run are opened."""
 
 from typing import Any
 
@@ -29,19 +29,19 @@ class TrainingData:
     """The pairs that a run trains on.
 
     Attributes:
-        name: what its user has called it; None of data that is made up.
-        loader: of this rank's micro-batches.
-        num_samples: of the data, bad ones included; None if it does not say.
+        name: the value of --train-data; None for generated data.
+        loader: loads this rank's micro-batches.
+        num_samples: the samples of the data, bad ones included; None if the data does not say.
         steps_per_epoch: optimiser steps.
 
     Args:
-        facts: what batches say of their samples, see `facts_of`.
-        beside: finds what is stored of them, see `PairLoader`.
+        facts: the facts about samples that batches contain, see `facts_of`.
+        beside: finds tensors that are stored for each sample, see `PairLoader`.
 
     Raises:
-        OSError, ValueError: there is no such data, or less of it than a batch; or its samples have
-            no numbers.
-        ModuleNotFoundError: data needs a package that is not installed.
+        OSError, ValueError: the data does not exist, does not fill one batch, or has no numbered
+            samples though the loss needs them.
+        ModuleNotFoundError: the data needs a package that is not installed.
     """
 
     def __init__(
@@ -76,24 +76,25 @@ class TrainingData:
 
     @property
     def digest(self) -> str:
-        """What a folder of embeddings knows the same data by."""
+        """The digest by which a folder of embeddings recognises the same data."""
         return digest_of_contents(self._source, self.loader.contents)
 
     def descriptions(self) -> list[str]:
-        """Say how the data is read, what of it is in an epoch, and whether images are kept."""
+        """Return sentences that say how the data is read, which part of it is in an epoch, and
+        whether decoded images are kept."""
         found = [separator_of("--train-data", self._source, self._config), self._kept.said]
         num = self._config.train_num_samples or self.num_samples
         size = self._arithmetic.global_batch_size
         left = 0 if num is None else num - self.steps_per_epoch * size
         if left:
             found.append(
-                f"an epoch has {num - left:,} of {num:,} samples: the other {left:,} are fewer "
-                f"than a batch of {size:,}, other ones in each epoch"
+                f"an epoch has {num - left:,} of {num:,} samples: the remaining {left:,} do not "
+                f"fill a batch of {size:,} and are left out (different samples in each epoch)"
             )
         return [text for text in found if text is not None]
 
     def notices(self) -> list[str]:
-        """See `notices_of` and `repeats_in_a_batch`."""
+        """Return the warnings of `notices_of` and `repeats_in_a_batch`."""
         repeats = repeats_in_a_batch(
             self._config, self.num_samples, self._arithmetic, self.steps_per_epoch
         )
@@ -102,21 +103,21 @@ class TrainingData:
 
 
 def facts_of(config: RunConfig, has_own_loss: bool = True) -> tuple[str, ...]:
-    """What the loss of a run wants to know of samples, by the names of `sample_facts.py`.
+    """Return the names of the facts about samples (`sample_facts.py`) that the loss needs.
 
     Args:
-        has_own_loss: the loss is the one that the settings name. Any other is called with the ids
-            that `mask_duplicates` asks for, as `ids`.
+        has_own_loss: the loss is the one that the settings name. Any other loss only receives the
+            ids that `mask_duplicates` asks for, as `ids`.
     """
     numbers = (NUMBERS,) if has_own_loss and config.loss_name == SOGCLR else ()
     return numbers + FACTS_OF.get(config.mask_duplicates, ())
 
 
 def _order_of(config: DataConfig, facts: tuple[str, ...], arithmetic: Arithmetic) -> str | None:
-    """The order that the loss takes pairs in, so that it has nothing to permute.
+    """Return the fact by which the loss orders pairs, so that the loader can order each batch.
 
-    A curve over batch sizes is of pairs as they are drawn; and a step of several micro-batches is
-    in no order, whatever these are in.
+    None if there is no such fact, if a batch curve is wanted, which needs the pairs in random
+    order, or if a step has several micro-batches: ordering each of them does not order the batch.
     """
     ids = [name for name in facts if name != NUMBERS]
     if len(ids) != 1 or arithmetic.num_micro_batches > 1 or config.batch_curve_every:
@@ -131,11 +132,11 @@ def open_pairs(
     run_model: RunModel,
     num_samples: int | None = None,
 ) -> Source:
-    """Open pairs of images and captions; see `open_source` for what it raises.
+    """Open pairs of images and captions; raises as `open_source`.
 
     Args:
-        run_model: synthetic images are of its size.
-        num_samples: of data that is made.
+        run_model: synthetic images have the size that this model takes.
+        num_samples: how many samples generated data has.
     """
     return open_source(
         spec, dataset_type, num_samples=num_samples, separator=config.csv_separator,
@@ -147,7 +148,7 @@ def open_pairs(
 def settings_of_loaders(
     config: SourceConfig, processes: Processes, batch_size: int, seed: int
 ) -> dict[str, Any]:
-    """What all loaders of a run are told."""
+    """Return the arguments that all loaders of a run have in common."""
     return {
         "batch_size": batch_size, "seed": seed, "rank": processes.rank,
         "world_size": processes.world_size, "num_workers": config.workers,
@@ -156,10 +157,10 @@ def settings_of_loaders(
 
 
 def notices_of(name: str, source: Source, config: SourceConfig) -> list[str]:
-    """Say which files of a source are no part of a sample, as far as is known by now.
+    """Return warnings about files of a source that belong to no sample, as far as is known by now.
 
-    Say also which flags have no effect on data whose type had to be found (of a type that is given,
-    `idle_settings` says so).
+    Further warnings name flags without effect on data whose type had to be found; `idle_settings`
+    names them for a type that is given.
     """
     notices = []
     if source.skipped():
@@ -167,7 +168,7 @@ def notices_of(name: str, source: Source, config: SourceConfig) -> list[str]:
     is_found = config.dataset_type in ("auto", *MADE_TYPES)
     if is_found and isinstance(source, TarSource | FolderSource):
         notices += [
-            f"{name} is no table: --csv-{flag} has no effect on it, --{own} has"
+            f"{name} is not a table, so --csv-{flag} has no effect on it: use --{own}"
             for flag, own in (("img-key", "image-key"), ("caption-key", "caption-key"))
             if getattr(config, f"csv_{flag.replace('-', '_')}") is not None
         ]
@@ -175,27 +176,30 @@ def notices_of(name: str, source: Source, config: SourceConfig) -> list[str]:
 
 
 def separator_of(name: str, source: Source, config: SourceConfig) -> str | None:
-    """Say what separates the columns of a table, where it was not given."""
+    """Return a sentence about the character between a table's columns if it was not given."""
     if config.csv_separator is not None or not isinstance(source, CsvSource):
         return None
     shown = {"\t": "a tab"}.get(source.separator, repr(source.separator))
-    return f"{name}: the columns are separated by {shown}, as the header shows (--csv-separator)"
+    return (
+        f"{name}: the header shows that {shown} separates the columns; --csv-separator names "
+        "another character"
+    )
 
 
 def _require_digits(config: RunConfig) -> None:
-    """The model of the digits takes their pixels, and no files."""
+    """Raise ValueError if the model of the digits, which takes pixels, would have to read files."""
     if config.model != digits.NAME:
         return
     if _type_of(config.train_data, config.dataset_type) not in ("builtin", "synthetic"):
         small = ", ".join(f"{name} (of {size} pixels)" for name, (_, _, size, *_) in SMALL.items())
         raise ValueError(
-            f"--model digits takes the built-in digits and no other images, such as --train-data "
-            f"{config.train_data}: for small square images of your own there are {small}"
+            f"--model digits takes the built-in digits and no other images, got --train-data "
+            f"{config.train_data}: for small square images of your own, the models are {small}"
         )
 
 
 def _keys(config: SourceConfig, spec: str | None, dataset_type: str) -> dict[str, str | None]:
-    """What images and captions are called: columns of tables, or suffixes of files."""
+    """Return the names of images and captions: columns of tables, or suffixes of files."""
     keys = {"image_key": config.image_key, "caption_key": config.caption_key}
     if _type_of(spec, dataset_type) not in ("csv", "hf"):
         return keys
@@ -210,27 +214,29 @@ def _type_of(spec: str | None, dataset_type: str) -> str:
 def _require_numbers(source: Source, spec: str | None) -> None:
     if isinstance(source, TarSource):
         raise ValueError(
-            f"loss must not be sogclr with tar shards, such as --train-data {spec}: it remembers "
-            "each sample by its number, and shards are read one after the other without counting; "
-            "a table, a folder, a Hugging Face data set and digits have numbers"
+            f"loss must not be sogclr with tar shards, such as --train-data {spec}: this loss "
+            "remembers each sample by its number, and the samples of shards have no numbers; use a "
+            "table, a folder, a Hugging Face data set or digits"
         )
 
 
 def _num_steps(config: DataConfig, source: Source, global_batch_size: int) -> int:
     num_samples = config.train_num_samples or source.num_samples()
     if num_samples is None:
-        raise ValueError("the data does not say how many samples it has: --train-num-samples")
+        raise ValueError(
+            "--train-data does not say how many samples it has: give --train-num-samples"
+        )
     if num_samples < global_batch_size:
         own = source.num_samples()
         more = f"; --train-num-samples {global_batch_size} or more "
         if own is None:
             more = ""
         elif own < global_batch_size:
-            more += "has samples several times in a batch, which --mask-duplicates both is for"
+            more += "repeats samples within a batch; --mask-duplicates both leaves out the copies"
         else:
-            more += f"is a batch or more of the {own:,} that the data has"
+            more += f"takes at least one batch of the {own:,} samples of the data"
         raise ValueError(
-            f"{num_samples:,} samples are fewer than one batch of {global_batch_size:,}: give "
+            f"{num_samples:,} samples do not fill one batch of {global_batch_size:,}: give "
             f"--global-batch-size {max(1, num_samples // 10)} (ten steps per epoch) or another of "
             f"at most {num_samples:,}, or more samples{more}"
         )

@@ -1,4 +1,4 @@
-"""Where a run writes: a directory of its name, which no other run has or uses."""
+"""The directory of a run, which has the run's name and which no other run may use."""
 
 import contextlib
 import datetime
@@ -11,22 +11,22 @@ from fastclip.train.run.directory_lock import FILE_NAME, DirectoryLock
 from fastclip.train.settings.output_config import ALLOW_FRESH, LATEST
 from fastclip.train.settings.run_config import RunConfig
 
-# What a start writes before a run begins: the log, and what reporters of numbers keep there.
+# The files that exist before the first step: the log, and the files of reporters.
 BEGINNING = (FILE_NAME, "out.log", "params.txt", "results.jsonl", "tensorboard", "wandb")
 
 
 class RunDirectory:
-    """The directory of a run, made and locked by the first rank.
+    """The directory of a run, which the first rank creates and locks.
 
     Attributes:
-        path: where it is.
+        path: of the directory.
         config: the settings, with a name.
-        caution: why another run in it might not be noticed, or None.
+        caution: why another run in this directory might go unnoticed, or None.
 
     Raises:
-        ValueError: on all ranks, if the settings do not fit the directory, which has a run for
-            example, or if another process runs in it.
-        OSError: on all ranks, if it cannot be made.
+        ValueError: on all ranks, if the settings do not fit the directory (it may hold another
+            run), or if another process runs in it.
+        OSError: on all ranks, if the directory cannot be created.
     """
 
     def __init__(self, config: RunConfig, processes: Processes) -> None:
@@ -41,15 +41,15 @@ class RunDirectory:
         self.caution = None if self._lock is None else self._lock.caution
 
     def close(self) -> None:
-        """Let other runs have it."""
+        """Release the directory to other runs."""
         if self._lock is not None:
             self._lock.close()
             self._lock = None
 
     def discard(self) -> None:
-        """The same after a start that has failed: a directory that was made for it is removed.
+        """Close the directory after a failed start, and remove it if it was made for this run.
 
-        What is removed is what a start writes; a directory with anything else stays.
+        Only the files that a start writes are removed; a directory with any other file stays.
         """
         if self._lock is not None and self._is_new:
             _remove_beginning(self._lock.path.parent)
@@ -62,8 +62,8 @@ class RunDirectory:
             config = replace(config, name=_made_name(config, world_size))
         if config.train_data is None and config.dataset_type != "synthetic":
             raise ValueError(
-                "--train-data must be given: tar shards, a .csv or .tsv, a folder, a Hugging Face "
-                "data set (--dataset-type hf) or digits"
+                "--train-data must be given: tar shards, a .csv or .tsv table, a folder, a Hugging "
+                "Face data set (--dataset-type hf) or digits"
             )
         path = Path(config.logs) / config.name
         self._is_new = not path.exists()
@@ -71,13 +71,16 @@ class RunDirectory:
         self._lock = DirectoryLock(path)
         checkpoints = path / "checkpoints"
         if config.resume is None and checkpoints.is_dir() and any(checkpoints.iterdir()):
-            raise ValueError(f"{path} has a run: choose another --name, or --resume latest")
+            raise ValueError(
+                f"{path} has a run already: choose another --name, or resume that run with "
+                "--resume latest"
+            )
         checkpoints.mkdir(exist_ok=True)
         return config, path
 
 
 def _remove_beginning(path: Path) -> None:
-    """Remove what a start has written, and the directory if nothing else is in it."""
+    """Remove the files that a start writes, and the directory if nothing else is in it."""
     for name in BEGINNING:
         if (path / name).is_dir():
             shutil.rmtree(path / name, ignore_errors=True)

@@ -1,10 +1,10 @@
-"""One run per directory: a lock that ends with the process that holds it, however that ends.
+"""One run per directory: a lock that ends with the process that holds it, however it ends.
 
-The lock is the system's (`fastclip/file_lock.py`), on a file of the directory that says who holds
-it.
+The lock is a lock of the operating system (`fastclip/file_lock.py`) on a file in the directory,
+which names the process that holds it.
 
-Some networks' file systems have no locks. There the process that the file names is looked for: a
-run on the same machine is found, and a warning says that one on another machine would not be.
+Some network file systems have no locks. There the run looks for the process that the file names:
+it finds a process on the same machine, and warns that it cannot find one on another machine.
 """
 
 import contextlib
@@ -24,16 +24,16 @@ LONGEST = 4096  # bytes of the file that are read
 
 
 class DirectoryLock:
-    """Held from when it is made until `close`, or until the process ends.
+    """A lock that this process holds from its creation until `close`, or until the process ends.
 
     Args:
-        directory: of a run; it must be there.
+        directory: of a run; it must exist.
 
     Attributes:
-        caution: why the lock does not hold off every other run, or None if it does.
+        caution: why the lock does not keep off every other run, or None if it does.
 
     Raises:
-        ValueError: another process holds it; the message has its number, its host and its start.
+        ValueError: another process holds the lock; the message has its id, its host and its start.
         CannotWrite: the file cannot be written.
     """
 
@@ -50,7 +50,7 @@ class DirectoryLock:
             raise
 
     def close(self) -> None:
-        """Give the directory back; the file stays, as another process may have it open."""
+        """Release the lock; the file stays, because another process may have it open."""
         with contextlib.suppress(OSError):
             self._write(b"")
         os.close(self._file)
@@ -65,17 +65,18 @@ class DirectoryLock:
         holder = _holder(os.pread(self._file, LONGEST, 0))
         who = "another process" if holder is None else str(holder)
         refusal = (
-            f"{self.path.parent} has a run that is going on, by {who}: wait for it, stop it or "
+            f"another run is using {self.path.parent} ({who}): wait for its end, stop it or "
             "choose another --name"
         )
         if objection is None:
             raise ValueError(refusal)
         if holder is not None and holder.is_alive_here():
-            raise ValueError(f"{refusal}; if that process is no run, remove {self.path}")
-        last = "" if holder is None else f"; the last one here was by {who}"
+            raise ValueError(f"{refusal}; if that process is not a run, remove {self.path}")
+        last = "" if holder is None else f"; the last run in it was {who}"
         self.caution = (
-            f"{self.path} cannot be locked ({objection}): a second run in this directory, "
-            f"started on another machine, would not be noticed and would damage both{last}"
+            f"{self.path} cannot be locked ({objection}): make sure that no other machine starts a "
+            "run in this directory, because it would go unnoticed and would damage both "
+            f"runs{last}"
         )
 
     def _write(self, content: bytes) -> None:
@@ -84,7 +85,7 @@ class DirectoryLock:
 
 
 class _Holder(NamedTuple):
-    """The process that a lock's file names."""
+    """The process that the file of a lock names."""
 
     pid: int
     host: str
@@ -94,12 +95,12 @@ class _Holder(NamedTuple):
         return f"process {self.pid} on {printable(self.host)}, started {printable(self.started)}"
 
     def is_alive_here(self) -> bool:
-        """Is it another process of this machine that runs? Of other machines nothing is known."""
+        """Return whether it is another living process of this machine; False on other machines."""
         if self.host != socket.gethostname() or self.pid == os.getpid():
             return False
         try:
             os.kill(self.pid, 0)
-        except PermissionError:  # it is another user's
+        except PermissionError:  # the process belongs to another user
             return True
         except (ProcessLookupError, OverflowError):
             return False
@@ -107,7 +108,7 @@ class _Holder(NamedTuple):
 
 
 def _holder(content: bytes) -> _Holder | None:
-    """Whom the file names; None if nobody, as between the lock and its first line."""
+    """Return the process that the file names, or None while the file has no line yet."""
     try:
         values = json.loads(content)
         holder = _Holder(values["pid"], values["host"], values["started"])

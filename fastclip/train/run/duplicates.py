@@ -1,4 +1,4 @@
-"""What is twice in a batch of all ranks, for --mask-duplicates: ids for the loss, and how many."""
+"""Finds duplicates in a batch of all ranks for --mask-duplicates: their ids and their number."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -18,11 +18,11 @@ FACTS_OF = {CAPTION: (CAPTION_IDS,), IMAGE: (IMAGE_IDS,), BOTH: (CAPTION_IDS, IM
 
 class Duplicates(NamedTuple):
     """Attributes:
-    ids: (B,) int64, on the host, of this rank's pairs: for the loss.
-    counts: by name, (image, text) of the batch of all ranks. "masked_pairs" are those that the
-        loss leaves out; "masked_beyond" are those of them with neither one caption nor one image,
-        which only other pairs connect. "masked_keys" are those of an image or a text of the batch
-        and a key of an earlier step, which the loss leaves out too.
+    ids: (B,) int64, on the host, of this rank's pairs, for the loss.
+    counts: how many (image, text) of the batch of all ranks, by name. "masked_pairs" counts all
+        that the loss leaves out; "masked_beyond" counts those among them that share neither
+        caption nor image, and which only other pairs connect. "masked_keys" counts an image or a
+        text of the batch with a key of an earlier step, which the loss leaves out too.
     """
 
     ids: Tensor
@@ -30,7 +30,7 @@ class Duplicates(NamedTuple):
 
 
 def kept_ids(loss: nn.Module) -> list[Tensor]:
-    """The ids that the queues of a loss have of their keys, (K,) of each."""
+    """Return the ids of the keys in each queue of a loss, (K,) per queue."""
     queues = [part for part in loss.modules() if isinstance(part, KeyQueue)]
     return [queue.kept_ids() for queue in queues if queue.ids is not None]
 
@@ -38,10 +38,10 @@ def kept_ids(loss: nn.Module) -> list[Tensor]:
 def find_duplicates(
     facts: dict[str, Tensor], processes: Processes, kept: Sequence[Tensor] = ()
 ) -> Duplicates:
-    """Find them in what the loaders of all ranks, which call this together, say of a batch.
+    """Find the duplicates in a batch from the facts of all ranks; all ranks call this together.
 
     Args:
-        facts: those of `FACTS_OF`, (B,) each, of this rank's pairs.
+        facts: the facts of `FACTS_OF`, (B,) each, of this rank's pairs.
         kept: see `kept_ids`.
     """
     own = torch.stack(list(facts.values()))  # (1 or 2, B)
@@ -50,7 +50,7 @@ def find_duplicates(
     ids = columns[0] if len(columns) == 1 else connected(columns)
     counts = {"masked_pairs": _num_same(ids)}
     if len(columns) == 2:
-        # Pairs with one caption, and with one image, but not twice those with both.
+        # Pairs with the same caption plus pairs with the same image; those with both count once.
         twice = connected_by_both(columns)
         direct = sum(_num_same(column) for column in columns) - _num_same(twice)
         counts["masked_beyond"] = counts["masked_pairs"] - direct
@@ -60,9 +60,9 @@ def find_duplicates(
 
 
 def connected(columns: Tensor) -> Tensor:
-    """The number of each pair's component, (N,) int64, where an equal id of any column connects.
+    """Return the number of each pair's component, (N,) int64; equal ids in a column connect pairs.
 
-    The smallest number of a pair in it: every rank finds the same.
+    The number of a component is the smallest number of its pairs, so that all ranks find the same.
 
     Args:
         columns: (K, N) int64, ids of N pairs.
@@ -79,7 +79,7 @@ def connected(columns: Tensor) -> Tensor:
 
 
 def connected_by_both(columns: Tensor) -> Tensor:
-    """(N,) int64, equal where both ids of two pairs are; `columns` are (2, N)."""
+    """Return (N,) int64 ids that are equal where both ids of two pairs are; `columns` is (2, N)."""
     one, other = (torch.unique(column, return_inverse=True)[1] for column in columns)
     return one * columns.shape[1] + other
 

@@ -1,4 +1,4 @@
-"""Pairs of a step as a model encodes them that is not trained: a teacher, or an encoder of keys."""
+"""Encodes the pairs of a step with a model that is not trained: a teacher or an encoder of keys."""
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
@@ -16,16 +16,16 @@ def encode_pairs(
     prepare: Callable[[Tensor], Tensor],
     autocast: Callable[[], AbstractContextManager],
 ) -> dict[str, Tensor]:
-    """Encode micro-batch by micro-batch, without a gradient.
+    """Encode pairs micro-batch by micro-batch, without a gradient.
 
     Args:
-        model: on its device, in the mode that it is to be in.
+        model: on its device, in the mode (training or evaluation) that is wanted.
         pairs: micro-batches of images, uint8 on the host, and tokens.
-        prepare: turns images into those that the model takes.
+        prepare: turns pixels into the images that the model takes.
         autocast: makes the context of a forward.
 
     Returns:
-        image_features and text_features (B, D), of all pairs in their order, and logit_scale.
+        image_features and text_features, (B, D), of all pairs in their order, and logit_scale.
     """
     with torch.no_grad(), autocast():
         found = [

@@ -1,4 +1,4 @@
-"""What a run is evaluated by after its epochs: retrieval, and zero-shot classification."""
+"""Evaluates a run after its epochs: by retrieval, and by zero-shot classification."""
 
 import contextlib
 import functools
@@ -17,12 +17,12 @@ from fastclip.train.weights.sharding import gathered
 
 
 class RunEvaluation:
-    """Evaluates models after the epochs in which that is due, all ranks together.
+    """Evaluates models after the epochs in which an evaluation is due, on all ranks together.
 
     Args:
-        data: on which it evaluates.
+        data: the data to evaluate on.
         evaluator: for models of the precision that is evaluated.
-        say: called with metrics, and with what there is to say about the data.
+        say: called with sentences about the metrics and about the data.
     """
 
     def __init__(
@@ -39,12 +39,16 @@ class RunEvaluation:
     def after_epoch(
         self, model: nn.Module, epoch: int, is_last: bool
     ) -> tuple[dict[str, float], BadSamples]:
-        """Metrics of what is due after an epoch, and the account of its data, on the first rank.
+        """Run the evaluations that are due after an epoch.
 
         Args:
             model: is left in evaluation mode.
-            epoch: the number of epochs that are done.
+            epoch: the number of finished epochs.
             is_last: no other epoch follows, so that everything is due.
+
+        Returns:
+            The metrics and the account of bad samples; on ranks other than the first both are
+            empty.
         """
         data, config = self._data, self._config
         model.eval()
@@ -54,7 +58,7 @@ class RunEvaluation:
                 with contextlib.closing(data.validation_loader()) as loader:
                     metrics |= self._evaluator.retrieval(model, loader)
                 if (said := repeats(metrics)) is not None:
-                    self._say(f"in validation {said}")
+                    self._say(f"in the validation data, {said}")
                 bad = bad.merge(account_of(loader, self._processes))
             for task in data.tasks if is_due(config.zeroshot_frequency, epoch, is_last) else ():
                 with contextlib.closing(data.task_loader(task)) as loader:
@@ -63,19 +67,19 @@ class RunEvaluation:
         if metrics:
             shown = "\t".join(f"{name}: {value:.4f}" for name, value in metrics.items())
             self._say(f"Eval Epoch: {epoch} {shown}")
-            self._say(f"in validation {bad.summary()}")
+            self._say(f"in the evaluation, {bad.summary()}")
         return metrics, bad
 
 
 def account_of(loader: PairLoader, processes: Processes) -> BadSamples:
-    """Of the bad samples of all ranks, on the first; an empty one on others."""
+    """Return the account of bad samples of all ranks on the first rank, elsewhere an empty one."""
     accounts = processes.gather(loader.bad_samples) or []
     return functools.reduce(BadSamples.merge, accounts, BadSamples())
 
 
 def is_due(frequency: int, epoch: int, is_last: bool) -> bool:
-    """Is it the time, after `epoch` epochs, for what is done every `frequency` ones?
+    """Return whether something is due after `epoch` epochs that happens every `frequency` epochs.
 
-    What is done at all is done after the last epoch too; 0 is never.
+    It is also due after the last epoch; with a frequency of 0 it is never due.
     """
     return bool(frequency) and (epoch % frequency == 0 or is_last)

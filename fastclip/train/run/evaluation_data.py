@@ -1,4 +1,4 @@
-"""What a run is evaluated on, on one rank."""
+"""The data that a run is evaluated on, on one rank."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -22,15 +22,15 @@ class EvaluationData:
     """The validation pairs and the zero-shot tasks of a run.
 
     Args:
-        batch_size: of the pairs or images that are encoded at a time.
+        batch_size: the number of pairs or images that are encoded at a time.
 
     Attributes:
-        validation: pairs to be evaluated by retrieval, or None.
-        tasks: to be evaluated zero-shot; maybe none.
+        validation: the pairs to evaluate retrieval on, or None.
+        tasks: the zero-shot tasks, which may be none.
 
     Raises:
-        OSError, ValueError: there is no such data, or none that can be read.
-        ModuleNotFoundError: data needs a package that is not installed.
+        OSError, ValueError: the data does not exist, or cannot be read.
+        ModuleNotFoundError: the data needs a package that is not installed.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class EvaluationData:
         self._look_at_what_is_read_late()
 
     def _look_at_what_is_read_late(self) -> None:
-        """Training data that cannot be used ends a run at its first step, other data much later."""
+        """Require that evaluation data can be read, which would otherwise fail after an epoch."""
         run_model, config = self._run_model, self._config
         late = [(task.name, task.source, task.labels) for task in self.tasks]
         if self.validation is not None and config.val_frequency:
@@ -60,7 +60,7 @@ class EvaluationData:
             require_readable(name, source, run_model.val_transform, tokenizer, config.max_bad_rate)
 
     def descriptions(self) -> list[str]:
-        """Say how the validation data is read, and what is classified zero-shot."""
+        """Return sentences about how validation data is read, and about the zero-shot tasks."""
         said = None
         if self.validation is not None:
             said = separator_of("--val-data", self.validation, self._config)
@@ -76,18 +76,21 @@ class EvaluationData:
         ]
 
     def notices(self) -> list[str]:
-        """See `notices_of`."""
+        """Return the warnings of `notices_of` about all data."""
         sources = [(task.name, task.source) for task in self.tasks]
         if self.validation is not None:
             sources.insert(0, ("--val-data", self.validation))
         return [text for name, source in sources for text in notices_of(name, source, self._config)]
 
     def validation_loader(self) -> PairLoader:
-        """This rank's share of the validation pairs, in order."""
+        """Return a loader of this rank's share of the validation pairs, in order."""
         return self._in_order(self.validation, self._run_model.tokenizer)
 
     def task_loader(self, task: ZeroShotTask) -> PairLoader:
-        """This rank's share of the images of a task, in order, with (B, 1) labels for tokens."""
+        """Return a loader of this rank's share of the images of a task, in order.
+
+        Its batches have (B, 1) labels in place of tokens.
+        """
         return self._in_order(task.source, task.labels)
 
     def _in_order(self, source: Source, tokenizer: Callable[[list[str]], Tensor]) -> PairLoader:
@@ -117,6 +120,6 @@ def _shared_names(task: ZeroShotTask) -> str:
     if not shared:
         return ""
     return (
-        f"; several classes have the name {', '.join(map(repr, shared[:MAX_NAMED]))}: the first "
-        "class of a name is what is predicted"
+        f"; several classes have the name {', '.join(map(repr, shared[:MAX_NAMED]))}, of which "
+        "only the first can be predicted"
     )

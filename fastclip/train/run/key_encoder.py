@@ -1,7 +1,7 @@
-"""The encoder of the keys of a queue: an average of the model that follows it, and is not trained.
+"""The encoder of a queue's keys: an average of the model, which follows it and is not trained.
 
-Keys of many steps are compared with each other. A trained model changes from step to step; an
-average of it changes little, and so its keys are of nearly one encoder.
+A step compares its pairs with keys of many steps. A trained model changes from step to step, but
+its average changes little, so that nearly the same encoder has made all keys.
 
 Source: He et al. 2020, arXiv:1911.05722 (MoCo); Li et al. 2021, arXiv:2107.07651 (ALBEF).
 """
@@ -17,15 +17,15 @@ from fastclip.train.weights.sharding import gathered
 
 
 class KeyEncoder:
-    """Makes the keys of a step, micro-batch by micro-batch: once, and without a gradient.
+    """Makes the keys of a step, micro-batch by micro-batch, once and without a gradient.
 
-    It encodes as an evaluation does, without dropout and with the averages of the statistics of
+    The average encodes in evaluation mode, without dropout and with the running statistics of
     batch normalisation.
 
     Args:
-        average: on the device of the run, with the weights that the run begins with; who takes the
-            steps brings it up to date after each.
-        prepare: turns images into those that the average takes.
+        average: on the device of the run, with the weights that the run begins with;
+            `OptimizerStep` updates it after each step.
+        prepare: turns pixels into the images that the average takes.
         autocast: makes the context of a forward.
     """
 
@@ -40,7 +40,7 @@ class KeyEncoder:
         self._prepare, self._autocast = prepare, autocast
 
     def __call__(self, pairs: Iterable[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
-        """What `of_queues` is called with by name: keys (B, D) of all pairs in their order.
+        """Return the (B, D) keys of all pairs in their order, under the names of `of_queues`.
 
         Args:
             pairs: micro-batches of images, uint8 on the host, and tokens.

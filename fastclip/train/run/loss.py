@@ -26,37 +26,38 @@ from fastclip.train.settings.loss_config import CLIP, DCL, INFOLOOB, QUEUE, SIGL
 from fastclip.train.settings.run_config import RunConfig
 
 # Makes the loss of a run from its settings and its model, which is still on the CPU. Every rank
-# makes its own, and begins with the same random numbers.
+# makes its own loss, with the same random numbers.
 LossFactory = Callable[[RunConfig, nn.Module], nn.Module]
 
 
 def make_loss(config: RunConfig, model: nn.Module, num_samples: int | None = None) -> nn.Module:
     """Make the loss that the settings ask for, see `LossConfig`.
 
-    A run takes any other `LossFactory` in the place of this one:
+    A run accepts any other `LossFactory` in place of this function:
 
         >>> def make_supervised_loss(config, model):
         ...     return MyLoss(model.config.embed_dim)
         >>> Run(config, processes, directory, log, make_loss=make_supervised_loss)
 
-    What it returns is a module that is called once a step with (image_features, text_features,
-    logit_scale[, logit_bias]) of all pairs of this rank, and returns a scalar, or a dict of scalars
-    that are added up, and logged each by its name. The run
+    The factory returns a module that is called once per step with (image_features, text_features,
+    logit_scale[, logit_bias]) of all pairs of this rank. The module returns a scalar, or a dict of
+    scalars, which are added up and each logged by name. The run
 
-        brings it to the device, and trains its parameters as it trains the model's: their gradients
-        are averaged over ranks, limited, and looked at; they are stepped as they are, without
-        masters, and so are best in float32
-        stores its `state_dict` in every checkpoint, and restores it: parameters, buffers that are
-        persistent, and what `get_extra_state` returns; of every rank, where ranks differ
-        takes back what a step that is left out has written into its buffers and its extra state
+        moves the module to the device, and trains its parameters like the model's parameters:
+        gradients are averaged over ranks, clipped, and checked to be finite; parameters have no
+        masters, so float32 is best
+        stores its `state_dict` in every checkpoint, and restores it: parameters, persistent
+        buffers, and what `get_extra_state` returns; for every rank, where ranks differ
+        undoes what a step that is left out has written into its buffers and its extra state
 
-    Of a model that writes captions it is called by name alone, see `CachedStep`.
+    With a model that writes captions the module is called with keyword arguments only, see
+    `CachedStep`.
 
     Args:
-        num_samples: of the data, for a loss that remembers each of them.
+        num_samples: of the data, for a loss that remembers each sample.
 
     Raises:
-        ValueError: the loss, or one of its options, is none of such a model.
+        ValueError: the loss, or one of its options, does not fit the model.
     """
     if getattr(model, "writes_captions", False):
         return _coca(config, model)
@@ -71,7 +72,7 @@ def make_loss(config: RunConfig, model: nn.Module, num_samples: int | None = Non
 
 
 def _how(config: RunConfig) -> dict[str, str]:
-    """How any loss is computed, which does not change what it is."""
+    """Return the options that say how a loss is computed, and do not change its value."""
     return {"backend": config.backend, "schedule": config.loss_schedule}
 
 
@@ -102,15 +103,15 @@ def _coca(config: RunConfig, model: nn.Module) -> nn.Module:
     for name, (value, usual) in others.items():
         if value != usual:
             raise ValueError(
-                f"{name} must be {usual or 'left out'} with {config.model}, whose loss is that of "
-                f"CLIP and of captions, got {value!r}"
+                f"{name} must be {usual or 'left out'} with {config.model}, whose loss is the sum "
+                f"of the loss of CLIP and a caption loss, got {value!r}"
             )
     weight, text = config.coca_caption_loss_weight, model.config.text_cfg
     if weight and text.stands_alone:
         raise ValueError(
             f"coca_caption_loss_weight must be 0 with {config.model}, got {weight:g}: its text "
-            f"tower, a {text.kind}, shows each token those behind it, so that a caption's loss "
-            "would ask for what the decoder has seen"
+            f"tower, a {text.kind}, shows each token the tokens after it, so that the decoder "
+            "would have seen the tokens that the caption loss asks for"
         )
     loss = CoCaLoss(
         config.coca_caption_loss_weight, config.coca_contrastive_loss_weight, model.pad_id,

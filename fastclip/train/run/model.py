@@ -1,4 +1,4 @@
-"""The model of a run, with what turns its data into tensors."""
+"""The model of a run, with the tokenizer and the transforms that turn data into its inputs."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -21,8 +21,9 @@ from fastclip.train.settings.model_config import ModelConfig
 class RunModel(NamedTuple):
     """Attributes:
     model: in training mode, on the CPU.
-    train_transform, val_transform: to uint8 pixels; None for data that is such already.
-    mean, std: of the pixels, for the device.
+    train_transform, val_transform: turn images into uint8 pixels; None for data that is already
+        uint8 pixels.
+    mean, std: standardise the pixels, on the device.
     """
 
     model: nn.Module
@@ -34,7 +35,7 @@ class RunModel(NamedTuple):
 
 
 def make_model(config: ModelConfig, precision: str = "fp32") -> RunModel:
-    """Build `config.model`; "digits" is the small one of the built-in data.
+    """Build `config.model`; "digits" is the small model for the built-in data.
 
     Args:
         precision: of the parameters, see `fastclip.models.precision`.
@@ -47,7 +48,10 @@ def make_model(config: ModelConfig, precision: str = "fp32") -> RunModel:
         _require_weights_of_text(config.model)
     if config.model == digits.NAME:
         if config.decode != "exact":
-            raise ValueError("--decode must be exact for the model digits: its images are no files")
+            raise ValueError(
+                f"--decode must be exact with --model digits, whose images are not files, got "
+                f"{config.decode}"
+            )
         model, tokenizer = digits.build_digits_model(config.force_patch_dropout or 0.0)
         set_precision(model, precision)
         run_model = RunModel(model, tokenizer, None, None, DIGIT_MEAN, DIGIT_STD)
@@ -58,7 +62,7 @@ def make_model(config: ModelConfig, precision: str = "fp32") -> RunModel:
 
 
 def prepare_for_training(model: nn.Module, config: ModelConfig) -> None:
-    """Freeze what is to be locked, and say how the backward is computed."""
+    """Freeze the towers that the settings lock, and turn gradient checkpointing on or off."""
     if config.lock_image:
         model.lock_image_tower(config.lock_image_unlocked_groups, config.lock_image_freeze_bn_stats)
     if config.lock_text:
@@ -69,7 +73,7 @@ def prepare_for_training(model: nn.Module, config: ModelConfig) -> None:
 def _named(config: ModelConfig, precision: str) -> RunModel:
     if config.image_resize_mode is None and Place.of(config.model) is None:
         _require_one_size(config, preprocess_of(get_model_config(config.model)))
-    # First, because it may have to be fetched: a run without one is over before it has begun.
+    # First, because a download may fail: without a tokenizer the run cannot begin.
     tokenizer = get_tokenizer(config.model, config.force_context_length, config.cache_dir)
     beginning = {}
     if config.siglip:
@@ -100,26 +104,29 @@ def _named(config: ModelConfig, precision: str) -> RunModel:
 
 
 def _require_one_size(config: ModelConfig, cfg: PreprocessCfg) -> None:
-    """Raise unless images all have one size when they are prepared that way."""
+    """Raise ValueError unless images that are prepared this way all have the same size."""
     if cfg.patches is not None:
         size = config.force_image_size or cfg.height_width
         height, width = (*size, *size)[:2]
         raise ValueError(
-            f"{config.model} prepares images at their own aspect ratios, and fastclip train takes "
-            "images of one size: --image-resize-mode squash trains and evaluates it on images of "
-            f"{height} x {width} pixels; for batches of different sizes, docs/naflex.md has a loop "
-            "of your own"
+            f"{config.model} prepares images at their own aspect ratios, but fastclip train needs "
+            "images of one size: --image-resize-mode squash trains and evaluates the model on "
+            f"images of {height} x {width} pixels; docs/naflex.md shows how to write a loop of "
+            "your own for images of different sizes"
         )
 
 
 def _require_weights_of_text(name: str) -> None:
-    """Raise unless a model begins without weights, and there are some of its text tower alone."""
+    """Raise ValueError unless the model has no weights and its text tower alone is published."""
     if Place.of(name) is not None:
-        raise ValueError(f"--pretrained-text: {name} has weights of its own")
+        raise ValueError(f"--pretrained-text must be left out: {name} comes with its weights")
     if name == digits.NAME or not get_model_config(name).text_cfg.is_published_alone:
-        raise ValueError(f"--pretrained-text: the text tower of {name} is not of transformers")
+        raise ValueError(
+            f"--pretrained-text must be left out: the text tower of {name} is not an encoder of "
+            "transformers with weights of its own"
+        )
 
 
 def _one_or_all(values: tuple | None) -> Any:
-    """A flag that takes one value or several has a tuple in either case."""
+    """Return the value of a flag that takes one or several: the only value, or the tuple."""
     return values[0] if values is not None and len(values) == 1 else values

@@ -1,4 +1,4 @@
-"""The losses of the family, called as a training step calls any loss."""
+"""Wraps the losses of the family so that a training step can call them like any other loss."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,12 +17,12 @@ Value = Tensor | Mapping[str, Tensor]
 class PairLoss(nn.Module):
     """A loss that is called with (image_features, text_features, logit_scale[, logit_bias]).
 
-    A bias has no part in it: these losses do not see what is added to all scores alike.
+    The bias is ignored, because adding the same number to all scores does not change these losses.
 
     Args:
-        loss: whose parameters, buffers and extra state are this module's.
-        call: calls it: (loss, image_features, text_features, logit_scale, **of_batch). Some losses
-            want more of a batch than its features, by name, which the step is given for them.
+        loss: its parameters, buffers and extra state become this module's.
+        call: called with (loss, image_features, text_features, logit_scale, **of_batch). `of_batch`
+            is what some losses need besides the features; the step receives it for them by name.
     """
 
     def __init__(self, loss: nn.Module, call: Callable[..., Value]) -> None:
@@ -48,7 +48,7 @@ def of_pairs(
     logit_scale: Tensor,
     ids: Tensor | None = None,
 ) -> Tensor:
-    """Call a loss of two matrices, such as a `DCLLoss` or an `InfoLOOBLoss`."""
+    """Call a loss of two feature matrices, such as a `DCLLoss` or an `InfoLOOBLoss`."""
     return loss(images, texts, logit_scale=logit_scale, ids=ids)
 
 
@@ -61,11 +61,11 @@ def of_queues(
     text_keys: Tensor | None = None,
     ids: Tensor | None = None,
 ) -> Tensor:
-    """Call a symmetric queue.
+    """Call a symmetric loss with a queue.
 
     Args:
-        image_keys, text_keys: (B, D), made by a `KeyEncoder`; None if the encoders that are trained
-            make the keys too.
+        image_keys, text_keys: (B, D), made by a `KeyEncoder`; None if the trained encoders make
+            the keys too.
     """
     of_images = images if image_keys is None else image_keys.to(images.dtype)
     of_texts = texts if text_keys is None else text_keys.to(texts.dtype)
@@ -91,10 +91,10 @@ def of_samples(
 def of_teacher(
     loss: DistillClipLoss, images: Tensor, texts: Tensor, logit_scale: Tensor, **of_teacher: Any
 ) -> dict[str, Tensor]:
-    """Call a distillation, whose terms are the contrastive loss and that of the teachers.
+    """Call a distillation loss, whose terms are the contrastive loss and the loss of the teachers.
 
     Args:
-        of_teacher: their features and scales, by the names of `DistillClipLoss`; and ids.
+        of_teacher: the teachers' features and scales under the names of `DistillClipLoss`, and ids.
     """
     return loss(images, texts, logit_scale, output_dict=True, **of_teacher)
 
@@ -106,16 +106,16 @@ def of_prefixes(
     logit_scale: Tensor,
     ids: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """Call a loss of prefixes, whose terms are the weighted losses at each length."""
+    """Call a Matryoshka loss, whose terms are the weighted losses at each length."""
     return loss(images, texts, logit_scale, output_dict=True, ids=ids)
 
 
 def of_captions(
     loss: CoCaLoss, images: Tensor, texts: Tensor, logit_scale: Tensor, **of_batch: Any
 ) -> dict[str, Tensor]:
-    """Call a loss of pairs and of captions, whose terms are both, weighted.
+    """Call a CoCa loss, whose terms are the weighted contrastive loss and caption loss.
 
     Args:
-        of_batch: caption_losses and caption_tokens, by the names of `CoCaLoss`; and ids.
+        of_batch: caption_losses and caption_tokens under the names of `CoCaLoss`, and ids.
     """
     return loss(images, texts, logit_scale=logit_scale, output_dict=True, **of_batch)

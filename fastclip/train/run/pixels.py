@@ -1,4 +1,4 @@
-"""From the pixels of a loader, on the host, to the images that a model takes, on its device."""
+"""Turns the pixels of a loader, on the host, into the images that a model takes, on its device."""
 
 import functools
 from collections.abc import Callable
@@ -14,10 +14,13 @@ from fastclip.train.run.model import RunModel
 def preparation(
     run_model: RunModel, device: torch.device, precision: TowerPrecision
 ) -> Callable[[Tensor], Tensor]:
-    """What turns (B, channels, height, width) uint8 pixels into images for a model of `precision`.
+    """Return a function from (B, channels, height, width) uint8 pixels to a model's images.
 
-    It leads to nothing but numbers: a step searches all that its functions lead to for generators
-    of random numbers.
+    The function refers to nothing but numbers, because a step searches everything that its
+    functions refer to for random generators.
+
+    Args:
+        precision: of the model, which determines the dtype of the images.
     """
     return functools.partial(
         _standard_images, device=device, mean=run_model.mean, std=run_model.std,

@@ -1,8 +1,8 @@
-"""A training run: model, data and optimiser, step after step, until it is done or told to stop.
+"""A training run: model, data and optimiser, step after step, until it ends or a signal stops it.
 
-A run is a function of its settings: killed at any moment and resumed, it ends with the parameters
-of the run that was not, on a CPU to the bit. What that needs is in every checkpoint, see
-`run_checkpoints.py`.
+A run is a function of its settings: killed at any moment and resumed, it ends with the same
+parameters as a run that was never killed, on a CPU to the bit. Every checkpoint contains what this
+needs, see `run_checkpoints.py`.
 """
 
 import contextlib
@@ -51,16 +51,17 @@ from fastclip.train.step.schedule import learning_rate_at
 
 
 class Run:
-    """Everything of a run on one rank.
+    """A training run on one rank.
 
     Args:
         config: the same on all ranks.
         directory: of the run; only the first rank writes.
         make_loss: makes the loss, whose parameters are trained and whose state is in every
-            checkpoint, see `fastclip.train.run.loss`. None makes the one that the settings say.
+            checkpoint, see `fastclip.train.run.loss`. None makes the loss that the settings name.
 
     Raises:
-        ValueError, OSError, RuntimeError: model, data or a checkpoint cannot be used as told.
+        ValueError, OSError, RuntimeError: the model, the data or a checkpoint cannot be used as
+            the settings ask.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class Run:
         self.processes, self.log = processes, log
         self.arithmetic = config.arithmetic(processes.world_size)
         self.precision = TowerPrecision(config.precision, processes.device)
-        # By their names, because both depend on the machine where they are not given.
+        # Named explicitly, because the defaults of both depend on the machine.
         config = replace(config, precision=self.precision.name, device=processes.device.type)
         self.config = config
         torch.manual_seed(config.seed)
@@ -139,8 +140,8 @@ class Run:
         """Train to the end, or until a signal of `stop_signals.py`; return the exit status.
 
         Raises:
-            FloatingPointError: a step may not be taken and not be left out, no step of an epoch
-                was taken, or what is to be saved is not finite.
+            FloatingPointError: a step is not finite and may not be skipped, no step of an epoch
+                was taken, or the state to be saved is not finite.
         """
         self.model.train()
         self.checkpoints.keep_place()
@@ -154,15 +155,15 @@ class Run:
             except ToldToStop as told:
                 self.saving.save_what_is_not(self._progress)
                 self.log.say(
-                    f"told to stop: saved after step {self.global_step}, as {told.signal.name} "
-                    "came; go on with --resume latest"
+                    f"{told.signal.name} has stopped the run: a checkpoint is saved after step "
+                    f"{self.global_step}, and --resume latest continues from it"
                 )
                 return told.status
         self.counts.require_taken(self.counts.taken, "the run")
         return 0
 
     def resume(self, path: str) -> None:
-        """Go to where a checkpoint was written; see `RunCheckpoints.restore`."""
+        """Go to the step after which a checkpoint was written; see `RunCheckpoints.restore`."""
         self.epoch, self.global_step = self.checkpoints.restore(path)
         self.config, self.train_config = self.checkpoints.config, self.checkpoints.training
         self.take_step.config = self.train_config
@@ -170,7 +171,7 @@ class Run:
             self.best.restore()
 
     def _train_epoch(self) -> None:
-        """The rest of an epoch."""
+        """Train the rest of an epoch."""
         done = self.global_step - self.epoch * self.steps_per_epoch
         if done == 0:
             self.numbers.begin()
@@ -200,17 +201,17 @@ class Run:
                 self._log_step(outcome, counts, data_seconds, seconds)
                 advance(1, f"loss {outcome.loss:.4f}")
                 is_last = self.global_step % self.steps_per_epoch == 0
-                # The end of an epoch saves for itself.
+                # The end of an epoch saves anyway.
                 if self.saving.is_due_after(self.global_step) and not is_last:
                     self.saving.save(self._progress)
         next(loaded, None)  # the loader counts the epoch
         self.checkpoints.keep_place()
 
     def _next_batch(self, loaded: Iterator[Batch | BatchWithFacts]) -> StepBatch:
-        """What a step is taken with, when all ranks have theirs; it saves where it is time to.
+        """Return the next batch once all ranks have theirs, and save a checkpoint if one is due.
 
         Raises:
-            ToldToStop: by a signal; what was saved of this rank is from before this call.
+            ToldToStop: a signal ends the run; this rank's saved place is from before this call.
         """
 
         def fetch() -> StepBatch:
@@ -258,7 +259,7 @@ class Run:
     def _after_epoch(self) -> None:
         num_taken = self.counts.taken_in_epoch
         self.counts.begin_epoch()
-        # An epoch in vain stays under no name, but the scale that it has found is kept.
+        # An epoch without a step keeps no checkpoint of its own, but the loss scale is saved.
         names = self.saving.names_of_epoch(self.epoch, self._is_last_epoch) if num_taken else []
         self.saving.save(self._progress, names)
         if self.epoch == 1 and self.processes.is_first:
@@ -270,7 +271,9 @@ class Run:
 
     def _report_epoch(self) -> None:
         bad = account_of(self.data.loader, self.processes)
-        self.log.say(f"epoch {self.epoch - 1} is done; {self.counts.summary()}; {bad.summary()}")
+        self.log.say(
+            f"finished epoch {self.epoch - 1}; so far, {self.counts.summary()}; {bad.summary()}"
+        )
         values: dict[str, Any] = {
             "epoch": self.epoch, "global_step": self.global_step, "steps": self.counts.totals(),
             "bad_samples": bad.to_dict(), **self.curves.newest(), **self.numbers.of_epoch(),
@@ -286,7 +289,7 @@ class Run:
         self.log.epoch(values, metrics)
 
     def _report_epoch_that_was_cut_off(self) -> None:
-        """A run that was killed between the checkpoint of an epoch and its results owes them."""
+        """Report the last epoch if the run was killed between its checkpoint and its results."""
         is_at_end = self.epoch > 0 and self.global_step == self.epoch * self.steps_per_epoch
         if is_at_end and not self.processes.broadcast(self.log.has_epoch(self.epoch)):
             self._report_epoch()

@@ -1,4 +1,4 @@
-"""What a step is taken with: its micro-batches, and what its loss wants beside their features."""
+"""The inputs of a step: its micro-batches, and what its loss needs besides their features."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from fastclip.train.run.duplicates import find_duplicates
 class StepBatch(NamedTuple):
     """Attributes:
     pairs: micro-batches of images, on the host, and tokens, on the device.
-    facts: of all pairs of this rank in their order, by name, see `BatchWithFacts`.
+    facts: by name, of all pairs of this rank in their order, see `BatchWithFacts`.
     """
 
     pairs: list[tuple[Tensor, Tensor]]
@@ -24,8 +24,8 @@ class StepBatch(NamedTuple):
 
 class OfBatch(NamedTuple):
     """Attributes:
-    of_loss: what the loss is called with by name, of all pairs of this rank in their order.
-    counts: for the log, by name, of the batch of all ranks.
+    of_loss: keyword arguments of the loss, for all pairs of this rank in their order.
+    counts: numbers for the log, by name, of the batch of all ranks.
     """
 
     of_loss: dict[str, Any]
@@ -33,7 +33,7 @@ class OfBatch(NamedTuple):
 
 
 def step_batch(loaded: Iterable[Batch | BatchWithFacts], device: torch.device) -> StepBatch:
-    """Make it of the micro-batches of a loader."""
+    """Collect the micro-batches of a loader for one step."""
     batches = list(loaded)
     pairs = [(b.images, b.tokens.to(device, non_blocking=True)) for b in batches]
     told = [b.facts for b in batches if isinstance(b, BatchWithFacts)]
@@ -42,12 +42,12 @@ def step_batch(loaded: Iterable[Batch | BatchWithFacts], device: torch.device) -
 
 
 def of_batch(batch: StepBatch, processes: Processes, kept: Sequence[Tensor] = ()) -> OfBatch:
-    """What the facts of a batch are for: samples have `indices`, what is twice in it has `ids`.
+    """Turn the facts of a batch into arguments of the loss; all ranks call this together.
 
-    All ranks call it together.
+    The arguments are `indices`, the numbers of the samples, and `ids`, which duplicates share.
 
     Args:
-        kept: the ids that the loss has of earlier batches, see `kept_ids`.
+        kept: the ids that the loss keeps from earlier batches, see `kept_ids`.
     """
     ids = {name: fact for name, fact in batch.facts.items() if name in (CAPTION_IDS, IMAGE_IDS)}
     of_loss = {"indices": batch.facts[NUMBERS]} if NUMBERS in batch.facts else {}

@@ -1,4 +1,4 @@
-"""What a run takes its steps with, made of its settings, its model and its loss."""
+"""Makes the objects that take the steps of a run, from its settings, its model and its loss."""
 
 from typing import NamedTuple
 
@@ -22,10 +22,10 @@ from fastclip.train.weights.placement import make_average, make_average_of_keys,
 
 class Stepping(NamedTuple):
     """Attributes:
-    compute: makes the gradient of a step.
-    take_step: takes it.
-    state: what a step changes, which checkpoints store.
-    key_encoder: makes keys for the loss of a step; None if the loss is to have none.
+    compute: computes the gradient of a step.
+    take_step: takes the step.
+    state: everything that a step changes, which checkpoints store.
+    key_encoder: makes keys for the loss of a step; None if the loss needs no keys.
     """
 
     compute: CachedStep
@@ -42,16 +42,17 @@ def make_stepping(
     precision: TowerPrecision,
     processes: Processes,
 ) -> Stepping:
-    """Bring the model and the loss to this rank's device, and make what steps them.
+    """Move the model and the loss to this rank's device, and make the objects that step them.
 
     Args:
-        config: how the model is placed, averaged and compiled.
-        training: made of `config`.
+        config: says how the model is placed, averaged and compiled.
+        training: made from `config`.
         run_model: its model, on the CPU, is changed in place.
         loss: on the CPU.
 
     Raises:
-        ValueError: the model cannot be sharded, or averaged, see `place`, `make_average_of_keys`.
+        ValueError: the model cannot be sharded or averaged, see `place` and
+            `make_average_of_keys`.
     """
     model, scaler = run_model.model, precision.scaler()
     average = make_average(model, config.ema_decay, config.fsdp)
@@ -68,7 +69,7 @@ def make_stepping(
     has_masters = precision.has_masters
     masters = MasterWeights(model.named_parameters()) if has_masters else NO_MASTERS
     if of_keys is not None:
-        of_keys.update_parameters(MasteredModel(model, masters))  # it begins as the model does
+        of_keys.update_parameters(MasteredModel(model, masters))  # begins with the model's weights
     optimizer = make_optimizer(model, training, masters, loss)
     compute = CachedStep(
         wrap(model, processes),

@@ -1,16 +1,17 @@
-"""The signals that end a run: heard at once, obeyed where nothing is lost.
+"""The signals that end a run: received at once, obeyed at a point where nothing is lost.
 
     SIGTERM, SIGINT (Ctrl-C), SIGHUP (the terminal is gone), SIGUSR1 (Slurm's --signal=USR1@120)
 
-What a run can do again, waiting for data and evaluating, is cut off. A step and a checkpoint that
-is being written are not, and are short. Before anything that ranks do together they agree whether
-one of them was told to stop, so that none waits for one that has left: a signal that all ranks get,
-as torchrun, srun and a terminal send it, ends the run after at most a step. One that a single rank
-gets ends the run too, as soon as the other ranks have the data of their next step.
+A signal interrupts work that a run can repeat, which is waiting for data and evaluating. It does
+not interrupt a step, nor a checkpoint that is being written; both are short. Before ranks do
+anything together they agree whether one of them has received a signal, so that no rank waits for
+one that has left. A signal to all ranks, as torchrun, srun and a terminal send it, ends the run
+after at most one step. A signal to a single rank ends the run as soon as the other ranks have the
+data of their next step.
 
-A second SIGINT ends the process at once, whatever it is doing. Who listens for it is a thread, as
-Python calls handlers only between two instructions of the main thread, and that may wait in an
-exchange for another rank.
+A second SIGINT ends the process at once, whatever it is doing. A thread listens for it, because
+Python calls handlers only between two instructions of the main thread, which may be waiting for
+another rank.
 """
 
 import multiprocessing
@@ -31,18 +32,18 @@ T = TypeVar("T")
 # Windows has only the first two.
 NAMES = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1")
 SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
-INTERRUPTED = 128 + signal.SIGINT  # what a shell says of a program that SIGINT has ended
-# One Ctrl-C may come twice: from the terminal, and from a program that started this one.
+INTERRUPTED = 128 + signal.SIGINT  # the exit status that a shell gives a program ended by SIGINT
+# One Ctrl-C may arrive twice: from the terminal, and from a program that started this one.
 SECONDS_OF_ONE = 1.0
-HOW_AT_ONCE = "SIGINT (Ctrl-C) a second time ends it at once, without saving"
+HOW_AT_ONCE = "a second SIGINT (Ctrl-C) ends it at once, without saving"
 
 
 class ToldToStop(Exception):
-    """A signal that a rank has heard ends the run; it is raised on all ranks at the same place.
+    """Raised on all ranks at the same place to end the run, once a rank has received a signal.
 
     Attributes:
-        signal: the first of `SIGNALS` that a rank has heard.
-        status: the exit status that a shell gives to a program which it ended.
+        signal: the first of `SIGNALS` that a rank has received.
+        status: the exit status that a shell gives to a program which this signal has ended.
     """
 
     def __init__(self, heard: signal.Signals) -> None:
@@ -52,14 +53,14 @@ class ToldToStop(Exception):
 
 
 class _CutOff(BaseException):
-    """Leaves what was going on when a signal came; nobody who catches an `Exception` holds it."""
+    """Interrupts the work that a signal found; handlers of `Exception` do not catch it."""
 
 
 class StopSignals:
-    """In this context the signals that end a run are heard, and none ends the process.
+    """A context that receives the signals which end a run, so that none of them ends the process.
 
-    One that is ignored when the context is entered, as `nohup` does with SIGHUP, stays ignored. In
-    a thread that is not the main one, nothing is heard.
+    A signal that is ignored when the context is entered, as SIGHUP is under `nohup`, stays ignored.
+    In another thread than the main one, the context receives no signals.
     """
 
     def __init__(self, processes: Processes) -> None:
@@ -84,21 +85,24 @@ class StopSignals:
             self._listener.close()
 
     def obey(self, work: Callable[[], T]) -> T:
-        """What `work` returns, if no rank is told to stop before all have done theirs.
+        """Return what `work` returns, if no rank receives a signal before all have done their work.
 
         Args:
-            work: what this rank does by itself, without other ranks. It may be left anywhere:
-                nothing that it changes may be used afterwards.
+            work: what this rank does by itself, without other ranks. It may be interrupted
+                anywhere: nothing that it changes may be used afterwards.
 
         Raises:
-            ToldToStop: a rank is told to stop.
+            ToldToStop: a rank has received a signal.
         """
         return self.obey_and_exchange(work, ())[0]
 
     def obey_and_exchange(
         self, work: Callable[[], T], flags: Sequence[bool]
     ) -> tuple[T, list[bool]]:
-        """`obey`, and for each flag whether it is set on any rank, by the same exchange."""
+        """Do as `obey`, and also return for each flag whether it is set on any rank.
+
+        Both take a single exchange between the ranks.
+        """
         found = self._unless_heard(work)
         heard = [number in self._heard for number in SIGNALS]
         shared = self._ranks.any([*heard, *flags])
@@ -108,7 +112,7 @@ class StopSignals:
         return found, shared[len(SIGNALS) :]
 
     def _unless_heard(self, work: Callable[[], T]) -> T | None:
-        """What `work` returns; None if a signal was heard before it, or has cut it off."""
+        """Return what `work` returns; None if a signal came before it or interrupted it."""
         found = None
         try:
             try:
@@ -117,23 +121,23 @@ class StopSignals:
                     found = work()
             finally:
                 self._may_be_cut_off = False
-        except _CutOff:  # maybe of a signal that came as the work was just done
+        except _CutOff:  # perhaps from a signal that came just after the work was done
             pass
         return found
 
     def _hear(self, number: int, frame: object) -> None:
         self._heard.add(number)
-        # Not in a worker that was just forked; and again for another signal, as an exception that
-        # hits a destructor is lost.
+        # A worker that was just forked must not raise. Every further signal raises again, because
+        # an exception that is raised in a destructor is lost.
         if self._may_be_cut_off and os.getpid() == self._process:
             raise _CutOff
 
 
 class _Listener(threading.Thread):
-    """Is told of every signal as it comes, says what will follow, and obeys a second SIGINT.
+    """Receives every signal as it comes, says what will follow, and obeys a second SIGINT.
 
     Args:
-        is_first: of several ranks, one says it.
+        is_first: only the first rank says what will follow.
     """
 
     def __init__(self, is_first: bool) -> None:
@@ -163,15 +167,18 @@ class _Listener(threading.Thread):
                 if now - interrupted_at > SECONDS_OF_ONE:
                     _end_at_once()
             if not is_told and self._is_first:
-                _tell(f"{signal.Signals(number).name}: the run saves and stops; {HOW_AT_ONCE}")
+                _tell(
+                    f"received {signal.Signals(number).name}: the run saves and stops; "
+                    f"{HOW_AT_ONCE}"
+                )
             is_told = True
         self._ours.close()
 
 
 def _end_at_once() -> None:
     _tell(
-        "a second SIGINT has ended the run at once: steps since its last checkpoint are lost; go "
-        "on with --resume latest"
+        "a second SIGINT has ended the run at once: the steps since its last checkpoint are lost; "
+        "--resume latest continues from that checkpoint"
     )
     for worker in multiprocessing.active_children():
         worker.kill()
@@ -179,10 +186,10 @@ def _end_at_once() -> None:
 
 
 def _tell(text: str) -> None:
-    """Write to standard error, unless nobody reads it: who waits for a reader does not end."""
+    """Write to standard error, unless nobody reads it: waiting for a reader would block the end."""
     try:
         descriptor = sys.stderr.fileno()
         if select.select([], [descriptor], [], 0)[1]:
             os.write(descriptor, f"fastclip train: {text}\n".encode())
-    except (OSError, ValueError, AttributeError):  # it is closed, or no file
+    except (OSError, ValueError, AttributeError):  # standard error is closed, or is not a file
         pass

@@ -1,7 +1,7 @@
-"""Teachers of a distillation that are not computed: their embeddings of the data are in folders.
+"""Teachers of a distillation whose embeddings of the training data are stored in folders.
 
-`fastclip embed` writes such a folder. Which row a sample of the training data has is known by the
-place of the sample in its source, after the folder and the run were found to be of the same data.
+`fastclip embed` writes such a folder. The place of a sample in its source tells which row belongs
+to the sample, once the folder and the run are known to use the same data.
 """
 
 import hashlib
@@ -25,27 +25,28 @@ NOT_FINITE = "embedding of a teacher is not finite"
 
 
 class StoredTeacher:
-    """The embeddings of images and texts in a folder, which stay on the disk until they are wanted.
+    """The embeddings of images and texts in a folder, which stay on the disk until they are needed.
 
     Args:
-        folder: of `fastclip embed`, whole or in shards, in any way to store vectors.
-        logit_scale: of the teacher; None takes that of the model that the folder names.
+        folder: written by `fastclip embed`, whole or in shards, in any format of vectors.
+        logit_scale: of the teacher; None takes the logit scale of the model that the folder names.
 
     Raises:
         OSError: a file cannot be read.
-        ValueError: the folder is damaged or not complete, lacks a side, has no unit vectors, or
-            does not say of which data it is, of which sample a row, or what the logit scale is.
+        ValueError: the folder is damaged or incomplete, lacks images or texts, has no unit vectors,
+            or does not say which data was embedded, which sample each row belongs to, or what the
+            logit scale is.
     """
 
     def __init__(self, folder: str, logit_scale: float | None = None) -> None:
         self.folder, self._given_scale = folder, logit_scale
         self._embeddings = found = open_embeddings(folder, with_metadata=False)
         if (objection := _objection_to(found)) is not None:
-            raise ValueError(f"{folder} cannot teach: {objection}")
+            raise ValueError(f"{folder} cannot be a teacher: {objection}")
         self.logit_scale = _logit_scale_of(folder, self.manifest, logit_scale)
 
     def __reduce__(self) -> tuple:
-        # Arrays that are mapped into memory would be copied, whole.
+        # Pickling the object itself would copy the memory-mapped arrays whole.
         return StoredTeacher, (self.folder, self._given_scale)
 
     @property
@@ -59,7 +60,7 @@ class StoredTeacher:
         return sum(BadSamples.from_dict(account).num_bad for account in accounts)
 
     def __call__(self, place: Place) -> tuple[Tensor, Tensor] | str:
-        """Return the (K,) float32 embeddings of a sample's image and text; or why there are none.
+        """Return the (K,) float32 embeddings of a sample's image and text, or the reason for none.
 
         Args:
             place: of the sample in the training data.
@@ -73,22 +74,22 @@ class StoredTeacher:
         return (image, text) if is_finite else NOT_FINITE
 
     def require_data(self, digest: str, name: str | None) -> None:
-        """Raise ValueError unless the rows are of the data with a digest.
+        """Raise ValueError unless the rows were made from the data with this digest.
 
         Args:
             digest: see `digest_of_contents`.
-            name: of the data.
+            name: of the data, for the message.
         """
         source = self.manifest.source
         if source.contents != digest:
             raise ValueError(
-                f"{self.folder} cannot teach: its embeddings are of {quoted(source.name)}, and "
-                f"that is other data than --train-data {name}: other files, or other columns or "
-                "suffixes of images and captions"
+                f"{self.folder} cannot be a teacher: it has embeddings of {quoted(source.name)}, "
+                f"which is other data than --train-data {name}: the files, or the columns or "
+                "suffixes of images and captions, differ"
             )
 
     def contents(self) -> Contents:
-        """By what its features are known; see `contents.py`."""
+        """Return what identifies its features; see `contents.py`."""
         digest = hashlib.sha256()
         for part in self._embeddings.parts:
             for file in part.manifest.files:
@@ -102,22 +103,22 @@ class StoredTeacher:
         return [*of_model, ("embeddings", digest.hexdigest()[:NUM_LETTERS])]
 
     def description(self) -> str:
-        """Say in a line what teaches."""
+        """Return a line about the teacher for the log."""
         model, missing = self.manifest.model, self.num_missing
-        whose = "a model that it does not name" if model is None else quoted(model.name)
+        whose = "a model without a name" if model is None else quoted(model.name)
         told = (
-            f"{self.folder} teaches: {len(self._embeddings):,} embeddings of {whose}, logit scale "
-            f"{self.logit_scale:.4g}"
+            f"teacher {self.folder}: {len(self._embeddings):,} embeddings of {whose}, with logit "
+            f"scale {self.logit_scale:.4g}"
         )
-        without = f"; samples of the data without one, which are left out: {missing:,}"
+        without = f"; samples without an embedding, which training leaves out: {missing:,}"
         return told + without if missing else told
 
 
 class StoredTeachers:
-    """What all of them have stored of a sample: a `Beside` of the loader.
+    """All stored teachers, which find the embeddings of a sample: a `Beside` of the loader.
 
     Attributes:
-        names: of the embeddings in the facts of a batch: images and texts of each teacher.
+        names: the names of the embeddings in the facts of a batch: images and texts per teacher.
     """
 
     def __init__(self, teachers: Sequence[StoredTeacher]) -> None:
@@ -126,7 +127,7 @@ class StoredTeachers:
         self.names = [name for number in numbers for name in names_of(number)]
 
     def __call__(self, place: Place) -> tuple[Tensor, ...] | str:
-        """Return the embeddings of a sample in the order of `names`; or why there are none."""
+        """Return the embeddings of a sample in the order of `names`, or the reason for none."""
         found: tuple[Tensor, ...] = ()
         for teacher in self.teachers:
             of_teacher = teacher(place)
@@ -137,12 +138,12 @@ class StoredTeachers:
 
 
 def names_of(number: int) -> tuple[str, str]:
-    """What the images and the texts of a stored teacher, from 0, are called in a batch's facts."""
+    """Return the names in a batch's facts of the images and texts of stored teacher `number`."""
     return f"stored_images_{number}", f"stored_texts_{number}"
 
 
 def open_stored_teachers(config: LossConfig) -> StoredTeachers | None:
-    """Open each of `config.distill_embeddings`, None without any; raises as `StoredTeacher`."""
+    """Open each of `config.distill_embeddings`, or return None without any; see `StoredTeacher`."""
     if config.distill_embeddings is None:
         return None
     folders = config.distill_embeddings
@@ -151,20 +152,20 @@ def open_stored_teachers(config: LossConfig) -> StoredTeachers | None:
 
 
 def _objection_to(found: Embeddings) -> str | None:
-    """Why a folder is of no use to a distillation, or None."""
+    """Return why a folder cannot be used in a distillation, or None."""
     if found.manifest is None:
-        return "it has no manifest, and so does not say of which data it is; fastclip embed does"
+        return "it has no manifest to say which data was embedded; fastclip embed writes one"
     if found.manifest.source is None:
-        return "it does not say of which data it is"
+        return "its manifest does not say which data was embedded"
     for side, of in ((found.images, "images"), (found.texts, "texts")):
         if side is None:
             return f"it has no embeddings of {of}: fastclip embed --images --texts writes both"
     if found.places is None:
         return (
-            "it does not say which sample a row is of, as earlier versions of fastclip embed did "
-            "not: embed the data anew"
+            "it does not say which sample each row belongs to, because an earlier version of "
+            "fastclip embed wrote it: embed the data again"
         )
-    return None if found.manifest.normalized else "its embeddings are no unit vectors"
+    return None if found.manifest.normalized else "its embeddings are not unit vectors"
 
 
 def _logit_scale_of(folder: str, manifest: Manifest, given: float | None) -> float:
@@ -172,9 +173,13 @@ def _logit_scale_of(folder: str, manifest: Manifest, given: float | None) -> flo
         return given
     if manifest.model is None:
         raise ValueError(
-            f"distill_logit_scale must be given: {folder} does not name the model that it is of"
+            f"distill_logit_scale must be given: {folder} does not name the model that made its "
+            "embeddings"
         )
     scale = manifest.model.logit_scale
     if not 0 < scale < math.inf:
-        raise ValueError(f"{folder} cannot teach: the logit scale of its model is {scale}")
+        raise ValueError(
+            f"{folder} cannot be a teacher: the logit scale of its model must be finite and above "
+            f"0, got {scale}"
+        )
     return float(scale)

@@ -1,4 +1,4 @@
-"""A teacher of a distillation: a trained model that sees what the model of the run sees."""
+"""A teacher of a distillation: a trained model that takes the same inputs as the run's model."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -15,11 +15,11 @@ from fastclip.train.run.model import RunModel
 from fastclip.train.settings.run_config import RunConfig
 
 NUM_LETTERS = 16  # of a digest
-OWN_WEIGHTS = "-"  # in the place of the weights of a teacher that has them
+OWN_WEIGHTS = "-"  # stands for the weights of a teacher that comes with its weights
 
 
 class Taught(NamedTuple):
-    """What a teacher makes of the B pairs of a step."""
+    """The outputs of a teacher for the B pairs of a step."""
 
     image_features: Tensor  # (B, K) unit rows, on the device of the run
     text_features: Tensor  # (B, K)
@@ -27,18 +27,18 @@ class Taught(NamedTuple):
 
 
 class Teacher:
-    """Encodes what a step is taken with, micro-batch by micro-batch and without a gradient.
+    """Encodes the pairs of a step, micro-batch by micro-batch and without a gradient.
 
     Args:
-        ready: on the device of the run. It has the pixels and the tokens of the run's own model:
-            see `objection_to`.
+        ready: the teacher, on the device of the run. It takes the same pixels and tokens as the
+            model of the run, see `objection_to`.
     """
 
     def __init__(self, ready: InferenceModel) -> None:
         self.ready = ready
 
     def __call__(self, pairs: Iterable[tuple[Tensor, Tensor]]) -> Taught:
-        """What it makes of all pairs, in their order.
+        """Return the teacher's outputs for all pairs, in their order.
 
         Args:
             pairs: micro-batches of images, uint8 on the host, and tokens.
@@ -51,7 +51,7 @@ class Teacher:
         return sum(p.numel() for p in self.ready.model.parameters())
 
     def contents(self) -> Contents:
-        """What its features depend on beside the pixels and the tokens; see `contents.py`."""
+        """Return what its features depend on besides the pixels and tokens; see `contents.py`."""
         digests = self.ready.digests
         return [
             ("weights", digests.weights[:NUM_LETTERS]),
@@ -65,7 +65,8 @@ def open_computed_teachers(
     """Open each of `config.distill_model` in the precision of the run.
 
     Raises:
-        ValueError: one takes other images or texts than the model of the run; or as `open_model`.
+        ValueError: a teacher takes other images or texts than the model of the run; or as
+            `open_model`.
         OSError, CheckpointError: see `open_model`.
     """
     names = config.distill_model or ()
@@ -78,7 +79,7 @@ def open_computed_teachers(
         )  # fmt: skip
         if differences := objection_to(ready, run_model):
             raise ValueError(
-                f"distill_model must take the images and the texts of {config.model}, and "
+                f"distill_model must take the same images and texts as {config.model}, but "
                 f"{name} does not: {'; '.join(differences)}"
             )
         found.append(Teacher(ready))
@@ -86,7 +87,7 @@ def open_computed_teachers(
 
 
 def objection_to(ready: InferenceModel, run_model: RunModel) -> list[str]:
-    """Say in what the inputs of a teacher differ from those of the model of a run."""
+    """Return how the inputs of a teacher differ from the inputs of the run's model, as clauses."""
     cfg = ready.preprocess_cfg
     values = {
         "images have size": (_size_of(ready.model), _size_of(run_model.model)),
@@ -97,7 +98,7 @@ def objection_to(ready: InferenceModel, run_model: RunModel) -> list[str]:
         f"its {what} {its}, and not {own}" for what, (its, own) in values.items() if its != own
     ]
     if tokenizer_digest(ready.tokenizer) != tokenizer_digest(run_model.tokenizer):
-        found.append("its tokenizer gives other tokens")
+        found.append("its tokenizer makes other tokens")
     return found
 
 
@@ -107,6 +108,6 @@ def _size_of(model: Any) -> tuple[int, ...]:
 
 
 def _plain(moments: float | Sequence[float]) -> float | tuple[float, ...]:
-    """One number of channels that are all alike, of either way to give them."""
+    """Return a single number if all channels have the same, and a tuple otherwise."""
     values = (moments,) if isinstance(moments, float | int) else tuple(moments)
     return values[0] if len(set(values)) == 1 else values

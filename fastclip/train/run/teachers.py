@@ -19,8 +19,8 @@ from fastclip.train.settings.run_config import RunConfig
 
 class Teachers:
     """Args:
-    computed: they encode every batch.
-    stored: their embeddings come with the batch, by `names_of`.
+    computed: teachers that encode every batch.
+    stored: teachers whose embeddings come with the batch, under the names of `names_of`.
     device: of the run.
     """
 
@@ -33,32 +33,32 @@ class Teachers:
         self.computed, self.stored, self.device = list(computed), list(stored), device
 
     def __call__(self, batch: StepBatch) -> dict[str, Any]:
-        """What a `DistillClipLoss` is called with by name, of all pairs in their order."""
+        """Return the keyword arguments of a `DistillClipLoss` for all pairs in their order."""
         found = [teacher(batch.pairs) for teacher in self.computed]
         for number, teacher in enumerate(self.stored):
             images, texts = (
                 batch.facts[name].to(self.device, non_blocking=True) for name in names_of(number)
             )
             found.append(Taught(images, texts, teacher.logit_scale))
-        # One alone as open_clip's loss takes it, which a run may be given.
+        # A single teacher's outputs as open_clip's loss takes them, which a run may be given.
         taught = found[0] if len(found) == 1 else map(list, zip(*found, strict=True))
         names = "dist_image_features", "dist_text_features", "dist_logit_scale"
         return dict(zip(names, taught, strict=True))
 
     def require_data(self, data: TrainingData) -> None:
-        """Raise ValueError where embeddings are of other data than a run trains on."""
+        """Raise ValueError if embeddings were made from other data than the run trains on."""
         for teacher in self.stored:
             teacher.require_data(data.digest, data.name)
 
     def contents(self) -> dict[str, Contents]:
-        """What the features depend on, by subject; see `contents.py`."""
+        """Return what the features depend on, by subject; see `contents.py`."""
         found = {TEACHER: _contents_of(self.computed), STORED_TEACHER: _contents_of(self.stored)}
         return {subject: contents for subject, contents in found.items() if contents}
 
     def descriptions(self) -> list[str]:
-        """A line about each."""
+        """Return a line about each teacher for the log."""
         return [
-            *(f"{t.ready.name} teaches, {t.num_parameters:,} parameters" for t in self.computed),
+            *(f"teacher {t.ready.name}: {t.num_parameters:,} parameters" for t in self.computed),
             *(teacher.description() for teacher in self.stored),
         ]
 
@@ -68,7 +68,7 @@ class _Known(Protocol):
 
 
 def _contents_of(teachers: Sequence[_Known]) -> Contents:
-    """Those of the first have their names alone, as checkpoints with one teacher have them."""
+    """Return the contents of all teachers; names of the first have no number, as with only one."""
     return [
         (f"{name} of teacher {number}" if number > 1 else name, value)
         for number, teacher in enumerate(teachers, start=1)
@@ -83,7 +83,7 @@ def open_teachers(
     precision: TowerPrecision,
     stored: StoredTeachers | None,
 ) -> Teachers | None:
-    """Open the teachers that are computed, and take those that are stored; None without any.
+    """Open the computed teachers and add the stored ones; return None if there are none.
 
     Raises:
         ValueError, OSError, CheckpointError: see `open_computed_teachers`.

@@ -1,1 +1,1 @@
-"""What a run is told, by flags, by a file or by a checkpoint: flat, and composed of parts."""
+"""The settings of a run, which flags, a file or a checkpoint give; they are composed of parts."""

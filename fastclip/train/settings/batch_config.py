@@ -9,35 +9,39 @@ from fastclip.train.settings.setting import Settings, setting
 
 @dataclass(frozen=True)
 class BatchConfig(Settings):
-    """How many pairs are in one loss, and how they are encoded."""
+    """The settings for the number of pairs in one loss, and for encoding them."""
 
     global_batch_size: int | None = setting(
         None,
-        "The number of pairs in one loss, over all ranks. By default it is what --batch-size and "
-        "--accum-freq make of all ranks.",
+        "The number of pairs in one loss, over all ranks. By default it is --batch-size times "
+        "--accum-freq times the number of ranks.",
         least=1,
     )
     micro_batch_size: int | None = setting(
         None,
         "The number of pairs that a rank encodes at a time. By default it is --batch-size or, with "
-        "--global-batch-size, the largest part of it that divides the pairs of a rank.",
+        "--global-batch-size, the largest divisor of --batch-size that also divides the number of "
+        "pairs of a rank.",
         least=1,
     )
     activation_budget: str = setting(
         "auto",
-        "The memory for graphs that are kept from the first encoding, so that no second one is "
-        "needed: bytes, such as 20GiB or 0, unlimited, or auto for what is free.",
+        "The memory for activations of micro-batches. A micro-batch whose activations fit is "
+        "encoded once in each step, any other one twice. The value is a number of bytes, such as "
+        "20GiB; 0, with which every micro-batch is encoded twice; unlimited; or auto for the "
+        "memory that is free after the first step.",
         of_number=str,
         metavar="BYTES",
     )
     batch_size: int = setting(
         64,
-        "The number of pairs that a rank encodes at a time, by open_clip's name; --accum-freq "
-        "times as many of each rank make the global batch.",
+        "The number of pairs that a rank encodes at a time, under open_clip's name. The global "
+        "batch has --accum-freq times as many pairs from each rank, unless --global-batch-size is "
+        "given.",
         least=1,
     )
     accum_freq: int = setting(
-        1, "The number of micro-batches of a rank in one loss, by open_clip's name.", least=1
+        1, "The number of micro-batches of a rank in one loss, under open_clip's name.", least=1
     )
 
     def __post_init__(self) -> None:
@@ -46,11 +50,11 @@ class BatchConfig(Settings):
             parse_budget(self.activation_budget)
 
     def arithmetic(self, world_size: int) -> "Arithmetic":
-        """How a step's pairs are dealt to ranks and micro-batches.
+        """Return how the pairs of a step are divided among ranks and micro-batches.
 
         Raises:
-            ValueError: the global batch is no multiple of ranks x micro-batch, or is not what
-                `accum_freq` says.
+            ValueError: the global batch is not a multiple of ranks x micro-batch, or disagrees
+                with `accum_freq`.
         """
         micro = self.micro_batch_size or self.batch_size
         whole = self.global_batch_size or self.batch_size * self.accum_freq * world_size
@@ -58,21 +62,21 @@ class BatchConfig(Settings):
             micro = math.gcd(whole // world_size or 1, micro) if whole % world_size == 0 else micro
         if whole % (world_size * micro):
             raise ValueError(
-                f"global_batch_size {whole} must be a multiple of {world_size} ranks x "
-                f"micro_batch_size {micro} = {world_size * micro}"
+                f"global_batch_size {whole} must be a multiple of the pairs that all ranks encode "
+                f"at a time, {world_size} ranks x micro_batch_size {micro} = {world_size * micro}"
             )
         count = whole // (world_size * micro)
         if self.global_batch_size is not None and self.accum_freq not in (1, count):
             raise ValueError(
-                f"accum_freq {self.accum_freq} is not the number of micro-batches of a rank, "
-                f"{count}, that global_batch_size {whole} gives: leave one of the two out"
+                f"accum_freq {self.accum_freq} disagrees with global_batch_size {whole}, which "
+                f"gives every rank {count} micro-batches: leave one of the two settings out"
             )
         return Arithmetic(world_size, count, micro)
 
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """ranks x micro-batches x size = pairs in one loss."""
+    """The sizes of a step: ranks x micro-batches x pairs of each = pairs in one loss."""
 
     world_size: int
     num_micro_batches: int
@@ -85,5 +89,5 @@ class Arithmetic:
     def __str__(self) -> str:
         return (
             f"{self.global_batch_size:,} pairs in one loss = {self.world_size} ranks x "
-            f"{self.num_micro_batches} micro-batches x {self.micro_batch_size}"
+            f"{self.num_micro_batches} micro-batches x {self.micro_batch_size} pairs"
         )

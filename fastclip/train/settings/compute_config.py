@@ -1,4 +1,4 @@
-"""The settings of how a run computes: on which device, in which precision, over which ranks."""
+"""The settings that say how a run computes: its device, its precision and its ranks."""
 
 from dataclasses import dataclass
 
@@ -12,48 +12,54 @@ A_YEAR = 525_600  # minutes
 
 @dataclass(frozen=True)
 class ComputeConfig(Settings):
-    """What a run computes with; none of it changes what it computes, but for rounding."""
+    """The settings of computation, which change the results of a run by no more than rounding."""
 
     precision: str | None = setting(
         None,
         "The precision in which the towers compute. By default it is amp_bf16 on a GPU, and fp32 "
-        "elsewhere. bf16 and fp16 step float32 copies of their 16-bit weights; pure_bf16 and "
-        "pure_fp16 have none and lose small steps.",
+        "elsewhere. With bf16 and fp16, the optimiser updates float32 copies of the 16-bit "
+        "weights; with pure_bf16 and pure_fp16 it updates the 16-bit weights themselves, and small "
+        "updates are lost.",
         choices=PRECISIONS,
     )
     backend: str = setting(
         "auto",
-        "The backend that computes the loss; fastclip.explain_backends() says which there are.",
+        "The backend that computes the loss. fastclip.explain_backends() lists the backends and "
+        "says which of them run here.",
     )
     loss_schedule: str = setting(
         "gather",
-        "The way of the loss over ranks: gather copies the features of all ranks to each of them, "
-        "and ring passes them on from rank to rank.",
+        "The way in which ranks exchange features for the loss: gather copies the features of all "
+        "ranks to each rank, and ring passes them on from rank to rank, which takes less memory.",
         choices=LOSS_SCHEDULES,
     )
     fsdp: bool = setting(
-        False, "Shard weights, gradients and the averages of AdamW over the ranks, by FSDP2."
+        False, "Shard the weights, their gradients and AdamW's averages over the ranks with FSDP2."
     )
     device: str | None = setting(
         None, "The device to train on, cpu or cuda. By default it is the GPU, if there is one."
     )
     dist_backend: str | None = setting(
         None,
-        "The way that ranks communicate, nccl or gloo. By default it is nccl on GPUs, and gloo "
-        "elsewhere.",
+        "The library by which ranks communicate, nccl or gloo. By default it is nccl on GPUs, and "
+        "gloo elsewhere.",
     )
     dist_timeout_minutes: float = setting(
         10.0,
-        "The number of minutes that ranks wait for one that is late, such as the first while it "
+        "The number of minutes that ranks wait for a late rank, such as the first rank while it "
         "evaluates or saves, before the run fails.",
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        # A scaler looks for overflow in its own gradients only; ranks would part ways.
+        # A scaler looks for overflow in its rank's gradients only: ranks would take other steps.
         scaled = self.fsdp and self.precision in ("amp", "amp_fp16")
-        self._require(not scaled, "precision", "amp_bf16 or one without a scaler with fsdp")
+        self._require(
+            not scaled, "precision", "amp_bf16, or another without a scaler, if fsdp is true"
+        )
         mixed = self.fsdp and self.precision in MATRICES
-        self._require(not mixed, "precision", "of one dtype for all parameters with fsdp")
+        self._require(
+            not mixed, "precision", "one that holds all parameters in one dtype if fsdp is true"
+        )
         waits = 0 < self.dist_timeout_minutes <= A_YEAR
-        self._require(waits, "dist_timeout_minutes", f"above 0 and at most {A_YEAR} (a year)")
+        self._require(waits, "dist_timeout_minutes", f"above 0 and at most {A_YEAR}, a year")

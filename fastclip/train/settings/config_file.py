@@ -1,4 +1,4 @@
-"""The settings of a run in a file, YAML or JSON, as `--config` reads them."""
+"""Reads the settings of a run from a YAML or JSON file, for `--config`."""
 
 import difflib
 from collections.abc import Mapping
@@ -11,24 +11,30 @@ from fastclip.printable import printable
 from fastclip.train.settings.run_config import RunConfig
 from fastclip.train.settings.setting import hints_of, typed_setting
 
-LONGEST_REASON = 300  # characters of what a parser says, which quotes the file
+LONGEST_REASON = 300  # characters of a parser's error, which quotes the file
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """Return the settings that the file has, by the names of `RunConfig`'s fields.
+    """Return the settings in a file by the names of `RunConfig`'s fields.
 
     Raises:
-        ValueError: the file cannot be read, has a setting twice, an unknown one (the nearest is
-            named), or a value of another type than the setting's. The message names the file.
-        OSError: there is no such file.
+        ValueError: the file cannot be parsed, has a setting twice, has an unknown setting (the
+            message names the nearest known one), or has a value of the wrong type. The message
+            names the file.
+        OSError: the file does not exist or cannot be opened.
     """
     values = read_json(path) if path.suffix == ".json" else _read_yaml(path)
     if not isinstance(values, dict):
-        raise ValueError(f"{path} must hold settings by name")
+        raise ValueError(
+            f"{path} must hold settings by name, such as batch_size: 64, got a "
+            f"{type(values).__name__}"
+        )
     settings = {str(name).replace("-", "_"): value for name, value in values.items()}
     if len(settings) < len(values):
         twice = [str(n) for n in values if "-" in str(n) and str(n).replace("-", "_") in values]
-        raise ValueError(f"{path} has a setting twice, with - and with _: {', '.join(twice)}")
+        raise ValueError(
+            f"{path} has these settings twice, once with - and once with _: {', '.join(twice)}"
+        )
     try:
         return _typed(settings)
     except ValueError as error:
@@ -57,6 +63,6 @@ def _read_yaml(path: Path) -> Any:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError:
         raise
-    except Exception as error:  # of any kind: a date that is none, braces without an end
+    except Exception as error:  # of any kind: an impossible date, braces without an end
         reason = printable(" ".join(str(error).split()), LONGEST_REASON)
         raise ValueError(f"{path} cannot be read: {reason}") from None

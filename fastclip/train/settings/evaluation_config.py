@@ -1,4 +1,4 @@
-"""The settings of evaluation: on what, and how often."""
+"""The settings of evaluation: on which data a run is evaluated, and how often."""
 
 from dataclasses import dataclass
 
@@ -8,16 +8,17 @@ from fastclip.train.settings.setting import setting
 
 @dataclass(frozen=True)
 class EvaluationConfig(SourceConfig):
-    """What a run is evaluated on after its epochs."""
+    """The data that a run is evaluated on after its epochs, and how often."""
 
     val_data: str | None = setting(
         None,
-        "The pairs to evaluate by retrieval, named as those of --train-data are.",
+        "The pairs to evaluate retrieval on, named in the same way as --train-data.",
         metavar="DATA",
     )
     val_frequency: int = setting(
         1,
-        "The number of epochs from one evaluation by retrieval to the next. With 0, there is none.",
+        "Retrieval is evaluated every so many epochs, and after the last one. With 0, it is never "
+        "evaluated.",
         least=0,
     )
     zeroshot_data: str | None = setting(
@@ -28,7 +29,8 @@ class EvaluationConfig(SourceConfig):
     zeroshot_classes: str | None = setting(
         None,
         "A text file with the name of a class on each line, in the order of the sorted folders, or "
-        "in any order if these are the names of the folders. By default, they are.",
+        "in any order if the names are those of the folders. By default, the names of the folders "
+        "are the names of the classes.",
         metavar="FILE",
     )
     zeroshot_templates: str | None = setting(
@@ -51,7 +53,7 @@ class EvaluationConfig(SourceConfig):
     )
     zeroshot_frequency: int = setting(
         2,
-        "The number of epochs from one zero-shot classification to the next. With 0, there is "
-        "none.",
+        "Images are classified zero-shot every so many epochs, and after the last one. With 0, "
+        "they never are.",
         least=0,
     )

@@ -1,4 +1,4 @@
-"""Settings of a run that another setting makes idle: a run says so, and why."""
+"""Finds settings that another setting makes idle, so that a run can say so, and why."""
 
 from collections.abc import Callable
 from dataclasses import fields
@@ -11,9 +11,9 @@ from fastclip.train.settings.run_config import RunConfig
 
 class Idle(NamedTuple):
     """Attributes:
-    settings: that have no effect.
-    where: whether they have none in a run.
-    reason: why.
+    settings: the names of settings that may have no effect.
+    where: says whether these settings have no effect in a run.
+    reason: why they have none.
     """
 
     settings: tuple[str, ...]
@@ -26,7 +26,7 @@ def _has_no_cooldown(config: RunConfig) -> bool:
 
 
 def _has_none_of(*types: str) -> Callable[[RunConfig], bool]:
-    """Is no data of a run of these types, nor of one that is still to be found?"""
+    """Return whether no data of a run is of these types, or of a type that is yet to be found."""
 
     def has_none(config: RunConfig) -> bool:
         found = {config.dataset_type}
@@ -41,22 +41,22 @@ IDLE = (
     Idle(
         ("lock_image_unlocked_groups", "lock_image_freeze_bn_stats"),
         lambda config: not config.lock_image,
-        "it needs --lock-image, which is not given",
+        "it applies to a locked image tower, and --lock-image is not given",
     ),
     Idle(
         ("pretrained_text",),
         lambda config: config.pretrained is not None,
-        "--pretrained has the weights of both towers",
+        "--pretrained provides the weights of both towers",
     ),
     Idle(
         ("lock_text_unlocked_layers",),
         lambda config: not config.lock_text,
-        "it needs --lock-text, which is not given",
+        "it applies to a locked text tower, and --lock-text is not given",
     ),
     Idle(
         ("warmup", "lr_scheduler"),
         lambda config: config.skip_scheduler,
-        "--skip-scheduler trains at one learning rate, without warm-up or cooldown",
+        "with --skip-scheduler the learning rate is constant, without a warm-up or a cooldown",
     ),
     Idle(
         ("epochs_cooldown", "lr_cooldown_power", "lr_cooldown_end"),
@@ -66,12 +66,12 @@ IDLE = (
     Idle(
         ("max_skipped_steps",),
         lambda config: config.on_nonfinite != "skip",
-        "it needs --on-nonfinite skip, which is not given",
+        "it applies to --on-nonfinite skip, which is not given",
     ),
     Idle(
         ("batch_size",),
         lambda config: None not in (config.global_batch_size, config.micro_batch_size),
-        "--global-batch-size and --micro-batch-size determine it",
+        "--global-batch-size and --micro-batch-size determine all sizes of a batch",
     ),
     Idle(
         ("csv_separator",),
@@ -82,18 +82,18 @@ IDLE = (
     Idle(
         ("zeroshot_classes", "zeroshot_templates"),
         lambda config: config.zeroshot_data is None,
-        "it needs --zeroshot-data, which is not given",
+        "it applies to --zeroshot-data, which is not given",
     ),
     Idle(
         ("zeroshot_frequency",),
         lambda config: not (config.zeroshot_data or config.imagenet_val or config.imagenet_v2),
         "nothing is classified zero-shot",
     ),
-    Idle(("val_frequency",), lambda config: config.val_data is None, "there is no --val-data"),
+    Idle(("val_frequency",), lambda config: config.val_data is None, "--val-data is not given"),
     Idle(
         ("batch_curve_every",),
         lambda config: config.loss_name != CLIP or config.matryoshka_dims is not None,
-        "the curve is of the loss of CLIP, and the run trains with another",
+        "the curve shows the loss of CLIP, and the run trains with another loss",
     ),
     Idle(
         ("label_smoothing", "margin", "mask_duplicates", "batch_curve_every"),
@@ -103,17 +103,17 @@ IDLE = (
     Idle(
         ("wandb_project_name", "wandb_notes"),
         lambda config: "wandb" not in config.reporters,
-        "it needs --report-to wandb, which is not given",
+        "it applies to --report-to wandb, which is not given",
     ),
 )
 
 
 def idle_settings(config: RunConfig) -> dict[str, str]:
-    """Settings that are not at their default and have no effect in a run, each with the reason.
+    """Return the settings that differ from their defaults but have no effect, each with a reason.
 
     Example:
-        >>> idle_settings(RunConfig(lock_text_unlocked_layers=2))
-        {'lock_text_unlocked_layers': 'it needs --lock-text, which is not given'}
+        >>> idle_settings(RunConfig(zeroshot_classes="names.txt"))
+        {'zeroshot_classes': 'it applies to --zeroshot-data, which is not given'}
     """
     defaults = {f.name: f.default for f in fields(RunConfig)}
     return {

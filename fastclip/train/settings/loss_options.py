@@ -1,4 +1,4 @@
-"""Which losses look at which settings; the other losses refuse them."""
+"""Says which losses use which settings; the other losses refuse them."""
 
 from fastclip.train.settings.loss_config import (
     CLIP,
@@ -12,7 +12,7 @@ from fastclip.train.settings.loss_config import (
 
 DISTILLED = "distilled"  # the loss of CLIP with teachers
 
-# Settings of `RunConfig`, each with the losses that it has an effect on.
+# Settings of `RunConfig`, each with the losses that it affects.
 LOSSES_OF_OPTION = {
     "label_smoothing": (CLIP,),
     "margin": (CLIP,),
@@ -34,5 +34,5 @@ LOSSES_OF_OPTION = {
 
 
 def is_obeyed(name: str, loss: str) -> bool:
-    """Whether a setting has an effect on a loss: one of `LOSSES`, or `DISTILLED`."""
+    """Return whether a setting affects a loss, which is one of `LOSSES` or `DISTILLED`."""
     return loss in LOSSES_OF_OPTION.get(name, (*LOSSES, DISTILLED))

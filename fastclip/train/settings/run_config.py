@@ -1,8 +1,9 @@
-"""All settings of `fastclip train`, composed of the parts that its readers need.
+"""All settings of `fastclip train`, composed of parts that are read by different code.
 
-A reader is annotated with its part: who opens the training data takes a `DataConfig`, and a
-`RunConfig` is one. So settings stay flat wherever a user meets them, as flags, as lines of a file,
-in params.txt and in a checkpoint, and no reader sees more than it needs.
+Code that reads settings is annotated with its part: the function that opens the training data takes
+a `DataConfig`, and a `RunConfig` is a `DataConfig`. So settings stay flat wherever a user meets
+them (as flags, lines of a file, in params.txt and in a checkpoint), and no code sees more settings
+than it needs.
 """
 
 from dataclasses import dataclass, fields
@@ -47,7 +48,7 @@ class RunConfig(  # the fields of the last part come first
     EvaluationConfig,
     DataConfig,
 ):
-    """Settings of a run; names are open_clip's where it has one. See `fastclip train --help`.
+    """All settings of a run, under open_clip's names where it has one; see `fastclip train --help`.
 
     Raises:
         ValueError: a value is of another type than its field, or out of its range.
@@ -60,8 +61,8 @@ class RunConfig(  # the fields of the last part come first
     def __post_init__(self) -> None:
         super().__post_init__()
         agrees = not self.siglip or self.loss in (None, SIGLIP)
-        self._require(agrees, "loss", "siglip, or left out, with siglip")
-        # Who reads the settings of the model alone has to know.
+        self._require(agrees, "loss", "siglip, or left out, if siglip is true")
+        # Code that reads the settings of the model only needs to know it.
         object.__setattr__(self, "siglip", self.loss_name == SIGLIP)
         is_distilled = self.distilled_by is not None and self.loss_name == CLIP
         loss = DISTILLED if is_distilled else self.loss_name
@@ -69,18 +70,18 @@ class RunConfig(  # the fields of the last part come first
         for of in fields(self):
             holds = is_obeyed(of.name, loss) or getattr(self, of.name) == of.default
             usual = "left out" if of.default is None else f"{of.default}".removesuffix(".0")
-            self._require(holds, of.name, f"{usual} with {named}, whose loss has no such option")
+            self._require(holds, of.name, f"{usual} with {named}, whose loss does not use it")
 
     @property
     def loss_name(self) -> str:
-        """The loss to train with, whichever of its two flags says so: one of `LOSSES`."""
+        """The loss to train with, one of `LOSSES`, whether `loss` or `siglip` chooses it."""
         return self.loss or (SIGLIP if self.siglip else CLIP)
 
     def training(self, steps_per_epoch: int, world_size: int, moments: Moments) -> StepConfig:
-        """What a step needs to know.
+        """Return the settings that a step needs.
 
         Args:
-            moments: of AdamW, where the run does not say them.
+            moments: AdamW's betas and epsilon where these settings do not give them.
 
         Raises:
             ValueError: a value is out of its range.

@@ -1,7 +1,7 @@
-"""What settings are: fields of a frozen dataclass, each with a type, a default and its help.
+"""Settings are fields of a frozen dataclass, each with a type, a default and its help.
 
-A flag of `fastclip train`, a line of a YAML or JSON file and a field are one thing, so that what
-there is to say of a setting stands once, beside its field:
+A flag of `fastclip train`, a line of a YAML or JSON file and a field are the same setting, so that
+everything about a setting is written once, next to its field:
 
     @dataclass(frozen=True)
     class BatchConfig(Settings):
@@ -21,16 +21,16 @@ ABOUT = "about"  # where the metadata of a field has its `About`
 
 @dataclass(frozen=True)
 class About:
-    """What is known of a setting beyond its type and its default.
+    """What is known about a setting beyond its type and its default.
 
     Attributes:
-        help: a sentence or more, without the default.
-        choices: the values that it may have; anything, if there are none.
+        help: one or more sentences, without the default.
+        choices: the values that it may have; if there are none, it may have any value.
         least: the least value that it may have, or None.
-        of_number, of_text: what it makes of a number, or of a text, that was given in the place of
-            its own type.
-        aliases: other flags than the one of its name.
-        metavar: what stands for a value in the help; by default it says the type.
+        of_number, of_text: convert a number, or a text, that was given in place of the setting's
+            own type.
+        aliases: further flags besides the flag of its name.
+        metavar: what stands for a value in the help; by default it names the type.
     """
 
     help: str
@@ -43,7 +43,7 @@ class About:
 
 
 def setting(default: Any, help: str, **further: Any) -> Any:
-    """A field of a class of settings.
+    """Return a field of a class of settings.
 
     Args:
         further: fields of `About`.
@@ -57,7 +57,7 @@ def about(of: Field) -> About:
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings that a part of a run reads. Parts are composed by inheritance, in `RunConfig`.
+    """The settings that one part of a run reads. `RunConfig` composes all parts by inheritance.
 
     Raises:
         ValueError: a value is of another type than its field, or out of its range.
@@ -71,7 +71,7 @@ class Settings:
 
     @classmethod
     def own_fields(cls) -> list[Field]:
-        """The fields of this part, without those of the parts that it is composed of."""
+        """Return the fields of this part, without the fields that it inherits from other parts."""
         return [of for of in fields(cls) if of.name in cls.__annotations__]
 
     def to_dict(self) -> dict[str, Any]:
@@ -92,10 +92,10 @@ class Settings:
 
 
 def typed_setting(cls: type[Settings], name: str, value: Any) -> Any:
-    """Return the value of a setting as its field keeps it.
+    """Return the value of a setting in the type that its field keeps.
 
     Raises:
-        ValueError: it is of another type.
+        ValueError: the value is of another type.
     """
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     known = about(cls.__dataclass_fields__[name])
@@ -108,7 +108,7 @@ def typed_setting(cls: type[Settings], name: str, value: Any) -> Any:
 
 @functools.cache
 def hints_of(cls: type[Settings]) -> dict[str, Any]:
-    """The types of the settings of a class, by their names."""
+    """Return the types of the settings of a class, by name."""
     return get_type_hints(cls)
 
 

@@ -1,4 +1,4 @@
-"""What the steps of a run are told, in steps and not in epochs: plain values, checked once."""
+"""The settings of a run's steps, counted in steps and not in epochs: plain values, checked once."""
 
 from dataclasses import asdict, dataclass
 
@@ -13,21 +13,22 @@ class StepConfig:
     """Settings of the steps of one run.
 
     Attributes:
-        batch_size: pairs in one loss; at least 2, a lone pair has nothing to contrast with.
-        micro_batch_size: pairs that are encoded at once; None for all of the batch.
-        activation_budget: memory for graphs that are kept over the loss: bytes, "20GiB", "auto" or
-            "unlimited"; see `activation_budget.py`.
-        steps: optimiser steps.
-        warmup_steps: steps of linear rise to `learning_rate`; a shorter run does not reach it.
-        learning_rate: peak of the schedule.
+        batch_size: the pairs in one loss; at least 2, because a single pair has no negatives.
+        micro_batch_size: the pairs that are encoded at once; None for the whole batch.
+        activation_budget: memory for the activations that are kept until the backward pass: bytes,
+            "20GiB", "auto" or "unlimited"; see `activation_budget.py`.
+        steps: the number of optimiser steps.
+        warmup_steps: the steps in which the learning rate rises linearly to `learning_rate`; a
+            shorter run does not reach it.
+        learning_rate: the peak of the schedule.
         lr_scheduler: "cosine", "const" or "const-cooldown", see `schedule.py`.
-        lr_cooldown_steps: of "const-cooldown": the last steps of the run, in which the rate falls.
-        lr_cooldown_power, lr_cooldown_end: how it falls, and where to.
+        lr_cooldown_steps: the last steps of "const-cooldown", in which the learning rate falls.
+        lr_cooldown_power, lr_cooldown_end: the power by which it falls, and its last value.
         weight_decay: of matrices; vectors and scalars have none (see `optimizer.py`).
-        beta1, beta2, eps: of AdamW.
-        grad_clip_norm: largest gradient norm, or None for no limit.
-        on_nonfinite: "stop" where a loss or a gradient is not finite, or "skip" the step.
-        max_skipped_steps: that may be skipped in a row.
+        beta1, beta2, eps: AdamW's.
+        grad_clip_norm: the largest gradient norm, or None for no limit.
+        on_nonfinite: "stop" the run where a loss or a gradient is not finite, or "skip" the step.
+        max_skipped_steps: how many steps may be skipped in a row.
         seed: of the initial weights and of the order of the data.
         backend: of the loss, see `fastclip.clip_loss`.
 

@@ -1,6 +1,6 @@
-"""Values of settings as a file or a program gives them, held against the types of their fields.
+"""Checks the values of settings, which a file or a program gives, against their fields' types.
 
-A flag has been read by argparse; a line of YAML or JSON may hold anything.
+argparse has converted the value of a flag already; a line of YAML or JSON may hold anything.
 """
 
 import numbers
@@ -16,16 +16,16 @@ EXPECTED = {
 
 
 def typed(name: str, value: Any, hint: Any) -> Any:
-    """Return `value` as a field of type `hint` keeps it.
+    """Return `value` in the type that a field of type `hint` keeps.
 
-    A number without a fraction is a float too, a list a tuple, and a path text.
+    Whole numbers are accepted as floats, lists as tuples, and paths as text.
 
     Args:
-        hint: bool, int, float, str, tuple[T, ...], dict[str, Any], or one of them or None.
+        hint: bool, int, float, str, tuple[T, ...], dict[str, Any], or one of these or None.
 
     Raises:
-        ValueError: it is of another type; the message has the setting, what is expected of it, and
-            the value.
+        ValueError: the value is of another type; the message has the name of the setting, the
+            expected type, and the value.
     """
     may_be_none = isinstance(hint, UnionType)
     kind = non_optional(hint)
@@ -41,7 +41,7 @@ def typed(name: str, value: Any, hint: Any) -> Any:
 
 
 def non_optional(hint: Any) -> Any:
-    """The type of `hint` that is not None."""
+    """Return the type of `hint` that is not None."""
     if not isinstance(hint, UnionType):
         return hint
     (kind,) = [kind for kind in get_args(hint) if kind is not NoneType]
@@ -75,7 +75,7 @@ def _described(kind: Any) -> str:
 
 
 def _advice(value: Any, kind: Any) -> str:
-    """What to write instead, where a value only looks like what it should be."""
+    """Return what to write instead if a value only looks like the expected type, or nothing."""
     if kind is str and isinstance(value, bool | int | float):
         return ": put it in quotes"
     try:

@@ -1,1 +1,1 @@
-"""One step of training: two encodings, one loss, one step of AdamW."""
+"""One step of training: two encodings of the batch, one loss, one step of AdamW."""

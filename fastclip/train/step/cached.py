@@ -7,17 +7,17 @@
     3  encode again what kept no graph, with the random numbers of the first time, and go back
                    through it with the features' gradients
 
-The sum over micro-batches of step 3 is the chain rule, nothing else: parameters get the gradient of
-the plain step over the whole batch, the scale and the bias theirs once, whatever the number of
-micro-batches. Gradients are synchronised between ranks once, in the last backward.
+The sum over micro-batches in step 3 is the chain rule, nothing else: parameters get the gradient of
+the plain step over the whole batch, and the scale and the bias get their gradients once, whatever
+the number of micro-batches. Gradients are synchronised between ranks once, in the last backward.
 
-    budget 0           a second forward for every micro-batch: memory of one
+    budget 0           a second forward for every micro-batch; the memory of one micro-batch
     budget unlimited   no second forward: a plain step
 
-A second encoding that differs from the first is an error (`second_encoding.py`), as its gradient
-would be wrong. Random numbers and buffers are taken back for it, and are left as a plain step
-leaves them (`replay.py`); running statistics of batch normalisation see a sample once. Texts are
-encoded without their padding where the text tower allows it (`text_order.py`).
+A second encoding that differs from the first is an error (`second_encoding.py`), because its
+gradient would be wrong. Random generators and buffers are restored for the second encoding, and
+are left as a plain step leaves them (`replay.py`); running statistics of batch normalisation see a
+sample once. Texts are encoded without their padding if the text tower allows it (`text_order.py`).
 
 Source: Gao et al. 2021 (GradCache), arXiv:2101.06983; the budget in between is ours.
 """
@@ -60,7 +60,8 @@ from fastclip.train.weights.sharding import is_sharded
 class Encoded(NamedTuple):
     """A micro-batch after its first encoding.
 
-    `outputs` are the model's, with their graph if `is_kept`; `mark` is where the forward began.
+    `outputs` are the model's, with their graph if `is_kept`; `mark` is the state of random
+    generators and buffers before the forward.
     """
 
     images: Batch
@@ -70,7 +71,7 @@ class Encoded(NamedTuple):
     is_kept: bool
 
 
-def _as_they_are(images: Batch) -> Batch:  # by its name a step can be pickled
+def _as_they_are(images: Batch) -> Batch:  # a named function, so that a step can be pickled
     return images
 
 
@@ -80,36 +81,38 @@ class CachedStep:
     Args:
         model: called with (images, texts); returns (image_features, text_features, logit_scale
             [, logit_bias]) or a dict with those names, as fastclip's and open_clip's models do; or
-            one of transformers, such as `CLIPModel` and `SiglipModel`, which is called with
-            pixel_values and input_ids by name. It, or a part of it, may be wrapped in
+            a model of transformers, such as `CLIPModel` and `SiglipModel`, which is called with
+            pixel_values and input_ids by name. The model, or a part of it, may be wrapped in
             DistributedDataParallel, or sharded by FSDP2 with its scalars left out
             (`sharding.py`); then every rank needs equally many micro-batches.
         loss: called with (image_features, text_features, logit_scale[, logit_bias]) of the whole
-            batch, and by name with what else a call of the step is given for it; returns a scalar,
-            or a dict of scalars that are added up. It is called once a step. Its own parameters get
-            their gradients too. Of a model that writes captions it is called by name alone, with
-            (B,) caption_losses and caption_tokens besides, see `CoCa.forward`.
-        micro_batch_size: samples that are encoded at once, by this rank.
-        activation_budget: bytes, "20GiB", "unlimited", or "auto" for the memory that is free
-            after the first step, which keeps no graph.
+            batch, and with the keyword arguments of the step's call; returns a scalar, or a dict of
+            scalars that are added up. It is called once per step, and its own parameters get their
+            gradients too. With a model that writes captions it is called with keyword arguments
+            only, which include (B,) caption_losses and caption_tokens, see `CoCa.forward`.
+        micro_batch_size: the samples that this rank encodes at once.
+        activation_budget: how much memory may hold activations between the two passes: bytes,
+            "20GiB", "unlimited", or "auto" for the memory that is free after the first step,
+            which keeps no graph. With 0, every micro-batch is encoded twice.
         autocast: makes the context in which the model runs; the loss stays outside.
-        scaler: `torch.amp.GradScaler` for float16: gradients are those of the scaled loss.
-        prepare: applied to the images of a micro-batch before each encoding, such as moving uint8
-            pixels to the device and standardising them there.
-        average_over: whose gradients become their mean after the last backward, in one all-reduce,
-            where neither DistributedDataParallel nor FSDP averages them. "auto" is the ranks of
-            fastclip's losses (this process alone, if they say `world_size=1`), and for other
-            losses all ranks of torch.distributed, if it is initialised. None leaves it to the
-            caller.
+        scaler: a `torch.amp.GradScaler` for float16; gradients are then of the scaled loss.
+        prepare: applied to the images of a micro-batch before each encoding, for example to move
+            uint8 pixels to the device and standardise them there.
+        average_over: the ranks over which gradients are averaged after the last backward, in one
+            all-reduce, if neither DistributedDataParallel nor FSDP averages them. "auto" is the
+            ranks of fastclip's losses (this process alone, if they have `world_size=1`), and for
+            other losses all ranks of torch.distributed, if it is initialised. None leaves the
+            average to the caller.
 
     Attributes:
         before_encoding: called without arguments before each encoding of a micro-batch, to say how
             far a step is; None calls nothing.
-        num_kept: micro-batches of the newest step that are not encoded a second time; 0 before.
+        num_kept: the micro-batches of the newest step that are not encoded a second time; 0 before
+            the first step.
 
     Raises:
-        TypeError: `average_over` is of the wrong kind.
-        ValueError: `micro_batch_size` < 1, the budget is not one, or `average_over` is neither
+        TypeError: `average_over` is of the wrong type.
+        ValueError: `micro_batch_size` < 1, the budget is malformed, or `average_over` is neither
             "auto" nor a group with this process.
 
     Example:
@@ -154,21 +157,21 @@ class CachedStep:
             images: (B, ...), what `prepare` takes, on any device; or a mapping of tensors with B
                 rows each, for a model that takes them by name.
             texts: (B, T) tokens, or such a mapping.
-            of_loss: what the loss is called with by name, of the whole batch and in its order, such
-                as the indices of the samples for a `SogCLRLoss`.
+            of_loss: keyword arguments of the loss, for the whole batch in its order, such as the
+                indices of the samples for a `SogCLRLoss`.
 
         Raises:
-            ValueError: the batch is empty, or images and texts are not equally many; ranks average
-                the gradients of different parameters.
+            ValueError: the batch is empty, or has not as many texts as images; or ranks would
+                average the gradients of different parameters.
             TypeError: the model returns no features or no scale.
             RuntimeError: the second encoding of a micro-batch differs from the first by more than
-                rounding explains. All ranks of the step raise it, random numbers are as after a
+                rounding explains. All ranks of the step raise it, random generators are as after a
                 plain step, and `.grad` of all parameters of the model and of the loss is None.
         """
         return self.over(list(self.micro_batches(images, texts)), **of_loss)
 
     def over(self, batches: Sequence[tuple[Batch, Batch]], **of_loss: Any) -> StepResult:
-        """The same for a batch that comes in micro-batches of (images, texts)."""
+        """Do the same for a batch that comes in micro-batches of (images, texts)."""
         num = len(batches)
         batches = list(batches)
         sync = GradientSync(self.model, self.loss, self.average_over)
@@ -178,16 +181,16 @@ class CachedStep:
             batches = [(images, order.cut(i)) for i, (images, _) in enumerate(batches)]
         encoded = []
         if self.kept_bytes is None:
-            # Not cut: what is measured is the most that a micro-batch is going to take.
+            # The texts are not cut here, in order to measure the most that a micro-batch will take.
             whole = batches[0] if order is None else (batches[0][0], order.texts[0])
             encoded = [self._measured(*whole, replay.mark(), num, sync)]
         elif self.is_auto and self.budget == 0:
-            # Not in the first step, before which the optimiser has no averages.
+            # Measured from the second step on, because AdamW has no averages before the first.
             device = next(self.model.parameters()).device
             self.budget = available_bytes(device, transient=2 * self.kept_bytes)
         num_kept = self._num_kept(num, sync)
         # One context for all: autocast converts the weights once, and graphs share the copies. Not
-        # those of shares: the first backward through a copy would be the last that weights hear of.
+        # for sharded weights: only the first backward through a copy would reach them.
         together, alone = self.autocast, nullcontext
         if is_sharded(self.model):
             together, alone = alone, together
@@ -215,7 +218,7 @@ class CachedStep:
         return StepResult(value, logit_scale, num, self.num_kept, self.kept_bytes, terms, stats)
 
     def state_dict(self) -> dict:
-        """What was measured: a run that goes on with it takes the same steps to the bit."""
+        """Return what was measured; a run that resumes with it takes the same steps to the bit."""
         return {
             "auto_budget": self.budget if self.is_auto else None,
             "kept_bytes": self.kept_bytes,
@@ -229,7 +232,7 @@ class CachedStep:
         self._needs_grad = dict(state["needs_grad"])
 
     def micro_batches(self, images: Batch, texts: Batch) -> Iterator[tuple[Batch, Batch]]:
-        """Cut a batch as `over` takes it; raises as a call does."""
+        """Cut a batch into micro-batches for `over`; raises as a call does."""
         B = length(images)
         if B == 0 or any(len(part) != B for part in tensors_of(texts)):
             raise ValueError(
@@ -245,15 +248,15 @@ class CachedStep:
             return 0
         affordable = min(self.budget / self.kept_bytes, num_micro_batches)
         if sync.is_replicated and num_micro_batches > 1:
-            # The backward that synchronises must follow its own forward: one is encoded again.
+            # The backward that synchronises must follow its own forward: encode one batch again.
             affordable = min(affordable, num_micro_batches - 1)
         return sync.least(int(affordable))
 
     def _measured(
         self, images: Batch, texts: Batch, mark: Mark, num_micro_batches: int, sync: GradientSync
     ) -> Encoded:
-        """The first micro-batch of all, encoded with a graph to see what one takes."""
-        # Not by the wrapper, which would wait for the backward of a graph that may be dropped.
+        """Encode the very first micro-batch with a graph, in order to measure the graph."""
+        # Without the wrapper, which would wait for the backward of a graph that may be dropped.
         model = unwrapped(self.model)
         alive = [*model.parameters(), *model.buffers(), *tensors_of(images), *tensors_of(texts)]
         with self.autocast(), sync.synchronised(False):
@@ -278,8 +281,8 @@ class CachedStep:
         """Return the loss's terms and the loss, the scale, the gradients w.r.t. the outputs, and
         the loss's statistics.
 
-        Gradients are those of the scaled loss. Features of texts come, and their gradients go, in
-        the order of the micro-batches.
+        Gradients are of the scaled loss. The features of texts, and their gradients, are in the
+        order of the micro-batches.
         """
         leaves = {}
         for name in encoded[0].outputs:
@@ -315,10 +318,10 @@ class CachedStep:
         replay: Replay,
         sync: GradientSync,
     ) -> SecondEncodings:
-        """Go back through every micro-batch, those with a graph first; compare the others.
+        """Go back through every micro-batch; encode those without a graph again, and compare them.
 
-        What is encoded again comes last, because the last backward synchronises the gradients of
-        all, and must follow its own forward. The scale and the bias take part once, in the last.
+        Micro-batches that are encoded again come last, because the last backward synchronises all
+        gradients, and must follow its own forward. The scale and the bias take part in it only.
         """
         compared = SecondEncodings()
         of_samples = {k: v for k, v in gradients.items() if k in OF_SAMPLES}
@@ -348,7 +351,7 @@ class CachedStep:
     def _finish(
         self, compared: SecondEncodings, outputs: dict[str, Tensor], sync: GradientSync
     ) -> None:
-        """Average gradients over ranks, if all ranks have the right ones; else drop them."""
+        """Average the gradients over ranks if they are right on all ranks; otherwise drop them."""
         if not compared and sync.group is None:
             return
         found = sync.gather(compared.largest(outputs["image_features"].device))
@@ -373,8 +376,8 @@ def cached_step(
 ) -> StepResult:
     """Add the gradients of `loss` over `batch` to the parameters' `.grad`, in bounded memory.
 
-    The parameters' gradients are those of `loss(*model(images, tokens)).backward()`, to rounding.
-    In a loop, a `CachedStep` measures the budget once and not at every step.
+    The parameters get the gradients of `loss(*model(images, tokens)).backward()`, to rounding. In a
+    loop, use a `CachedStep`, which measures a graph once and not at every step.
 
     Args and Raises:
         as `CachedStep`; `batch` is (images, texts) of its call.

@@ -1,18 +1,18 @@
-"""How many steps of a run were taken, and how many were left out; a checkpoint has the numbers."""
+"""Counts the steps of a run that were taken and left out; a checkpoint has these numbers."""
 
 from dataclasses import asdict, dataclass, fields
 
 
 @dataclass
 class StepCounts:
-    """Every step of a run is one of three.
+    """The numbers of steps that were taken, skipped and overflowed; every step is one of these.
 
     Attributes:
-        taken: changed the weights.
-        skipped: had a loss or a gradient that is not finite.
-        overflowed: had a gradient, scaled for float16, that is not finite; its scale was halved.
-        skipped_in_a_row: since the last step that was taken.
-        taken_in_epoch: of `taken`, those of the epoch that the run is in.
+        taken: steps that changed the weights.
+        skipped: steps with a loss or a gradient that is not finite.
+        overflowed: steps whose gradient, scaled for float16, is not finite; the scale was halved.
+        skipped_in_a_row: the skipped steps since the last step that was taken.
+        taken_in_epoch: the taken steps of the current epoch.
     """
 
     taken: int = 0
@@ -41,15 +41,20 @@ class StepCounts:
         self.taken_in_epoch = 0
 
     def require_taken(self, num_taken: int, what: str) -> None:
-        """
+        """Require that at least one step was taken.
+
+        Args:
+            num_taken: the number of steps of `what` that were taken.
+            what: "the run" or an epoch, for the message.
+
         Raises:
-            FloatingPointError: none of the steps of `what` was taken, which is no success.
+            FloatingPointError: `num_taken` is 0.
         """
         if num_taken == 0:
             raise FloatingPointError(
-                f"no step of {what} was taken (of the whole run: {self.summary()}): lower the "
-                "learning rate or, where float16 overflows, use --precision amp_bf16; --resume "
-                "latest goes on with the scale of the loss that was found so far"
+                f"no step of {what} was taken (in the whole run: {self.summary()}): lower the "
+                "learning rate or, if float16 overflows, use --precision amp_bf16; --resume latest "
+                "goes on with the loss scale that was found so far"
             )
 
     def summary(self) -> str:
@@ -60,7 +65,7 @@ class StepCounts:
         return f"{text}, {self.left_out:,} left out ({told})" if told else text
 
     def totals(self) -> dict[str, int]:
-        """What a line of results says of the run so far."""
+        """Return the numbers of the run so far for a line of results.jsonl."""
         return {"taken": self.taken, "skipped": self.skipped, "overflowed": self.overflowed}
 
     def state_dict(self) -> dict[str, int]:

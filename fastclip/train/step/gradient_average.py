@@ -1,7 +1,7 @@
-"""The mean of gradients over ranks, with one all-reduce for all of a dtype.
+"""Averages gradients over ranks, with one all-reduce for all gradients of a dtype.
 
-This is the mean that DistributedDataParallel takes: a parameter that has a gradient on some ranks
-only counts as zero on the others, and one that has none anywhere keeps none.
+The mean is the same as DistributedDataParallel's: a parameter that has a gradient on some ranks
+only counts as zero on the others, and a parameter that has none on any rank keeps none.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ def average_gradients(parameters: Sequence[nn.Parameter], group: ProcessGroup) -
     """Average `.grad` of parameters in place over the ranks of `group`.
 
     Args:
-        parameters: the same ones in the same order on every rank.
+        parameters: the same parameters in the same order on every rank.
 
     Raises:
         ValueError: a gradient is sparse.
@@ -35,12 +35,12 @@ def average_gradients(parameters: Sequence[nn.Parameter], group: ProcessGroup) -
 
 def _average(parameters: list[nn.Parameter], group: ProcessGroup) -> None:
     flat = torch.cat([_gradient(p).flatten() for p in parameters] + [_presence(parameters)])
-    # Divided first, as a sum of many could overflow in 16 bits.
+    # Divided first, because the sum over many ranks could overflow in 16 bits.
     flat /= group.size()
     dist.all_reduce(flat, group=group)
     *means, presence = flat.split([p.numel() for p in parameters] + [len(parameters)])
     lacking = [i for i, p in enumerate(parameters) if p.grad is None]
-    # Only who lacks a gradient has to wait for the device to know whether another rank has one.
+    # Only a rank that lacks a gradient has to wait for the device, to know if another has one.
     elsewhere = presence[lacking].tolist() if lacking else []
     for i, exists in zip(lacking, elsewhere, strict=True):
         if exists:
@@ -55,6 +55,6 @@ def _gradient(parameter: nn.Parameter) -> Tensor:
 
 
 def _presence(parameters: list[nn.Parameter]) -> Tensor:
-    """(number of parameters,) one where this rank has a gradient, else zero."""
+    """Return a vector with a one for each parameter that has a gradient on this rank, else zero."""
     here = [0.0 if p.grad is None else 1.0 for p in parameters]
     return torch.tensor(here, dtype=parameters[0].dtype, device=parameters[0].device)

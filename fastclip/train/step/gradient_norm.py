@@ -1,7 +1,8 @@
-"""The norm of a whole gradient, shared among ranks or not: how long it is, and if it is finite.
+"""Computes and limits the norm of a whole gradient, whether it is sharded over ranks or not.
 
-One number of the device answers both: what is not finite anywhere makes the norm so. A gradient
-whose squares add up to more than float32 holds counts as not finite too, as AdamW squares it.
+The norm also says whether the gradient is finite, because one value that is not finite makes the
+norm so. A gradient whose squares add up to more than float32 holds counts as not finite too,
+because AdamW squares it.
 """
 
 import functools
@@ -15,10 +16,11 @@ from fastclip.train.weights.sharding import is_share
 
 
 def gradient_norm(gradients: Sequence[Tensor]) -> Tensor:
-    """() norm of all gradients as one vector, at least in float32; nothing waits for the device.
+    """Return the () norm of all gradients as one vector, in at least float32, without a wait.
 
     Args:
-        gradients: whole, or shares, whose ranks call this together and get the same norm.
+        gradients: whole tensors, or shares; ranks with shares call this together, and all get the
+            same norm.
     """
     shares = [g for g in gradients if is_share(g)]
     if not shares:
@@ -29,8 +31,8 @@ def gradient_norm(gradients: Sequence[Tensor]) -> Tensor:
 
 
 def limit_norm(gradients: Sequence[Tensor], norm: float, max_norm: float) -> None:
-    """Scale gradients of the total `norm` down, in place, to one of at most `max_norm`."""
-    factor = max_norm / (norm + 1e-6)  # as torch has it
+    """Scale gradients of the total norm `norm` down, in place, to a norm of at most `max_norm`."""
+    factor = max_norm / (norm + 1e-6)  # as in torch
     if factor < 1:
         torch._foreach_mul_([g.to_local() if is_share(g) else g for g in gradients], factor)
 

@@ -1,10 +1,11 @@
-"""One synchronisation of gradients per step, whatever wraps the model, or where nothing does.
+"""Synchronises gradients over ranks once per step, whatever wraps the model, or if nothing does.
 
-DistributedDataParallel averages gradients over ranks in every backward unless it is asked not to,
-and it decides so at the forward: a graph that was made without synchronisation stays without. FSDP2
-decides at the backward, and gathers weights in every forward: ranks have to make equally many.
-Either may wrap the model or parts of it. What neither averages is averaged here, after the last
-backward: all parameters of a bare model, scalars that FSDP2 leaves alone, parameters of the loss.
+DistributedDataParallel averages gradients over ranks in every backward unless told otherwise, and
+decides this at the forward: a graph that was made without synchronisation stays without it. FSDP2
+decides at the backward, and gathers weights in every forward, so that all ranks must run equally
+many forwards. Either may wrap the model or parts of it. This module averages all other gradients
+after the last backward: all parameters of a bare model, the scalars that FSDP2 leaves alone, and
+the parameters of the loss.
 """
 
 import contextlib
@@ -26,7 +27,7 @@ AUTO = "auto"
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The module inside DistributedDataParallel, for forwards that have no backward."""
+    """Return the module inside DistributedDataParallel, for forwards that have no backward."""
     return model.module if isinstance(model, DistributedDataParallel) else model
 
 
@@ -41,21 +42,21 @@ def check_average_over(average_over: str | ProcessGroup | None) -> None:
 
 
 class GradientSync:
-    """How the gradients of one step become the mean over ranks.
+    """Turns the gradients of one step into their means over ranks.
 
     Args:
         model: bare, or wrapped as a whole or in parts.
-        loss: its parameters are averaged as those of a bare model.
-        average_over: as `CachedStep` has it.
+        loss: its parameters are averaged like the parameters of a bare model.
+        average_over: as in `CachedStep`.
 
     Attributes:
         group: the ranks that take this step together; None if this process is alone.
-        is_replicated: DistributedDataParallel wraps at least a part, and synchronises as of the
-            last forward.
+        is_replicated: DistributedDataParallel wraps at least a part, which the last forward and
+            backward synchronise.
 
     Raises:
-        ValueError: `average_over` is a group of other ranks than those of a wrapper; parts of the
-            loss are over different ranks.
+        ValueError: `average_over` is a group of other ranks than the wrapper's ranks, or parts of
+            the loss are over different ranks.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class GradientSync:
         modules = list(model.modules())
         self._replicas = [m for m in modules if isinstance(m, DistributedDataParallel)]
         self._sharded = [m for m in modules if is_sharded(m)]
-        # FSDP's first version, by its name: it synchronises in every backward, which is right too.
+        # FSDP1, found by an attribute: it synchronises in every backward, which is right too.
         self._flat = [m for m in modules if "_fsdp_wrapped_module" in m._modules]
         self.is_replicated = bool(self._replicas)
         self.group = several_processes(self._find_group(loss, average_over))
@@ -74,7 +75,7 @@ class GradientSync:
 
     @contextlib.contextmanager
     def synchronised(self, enabled: bool) -> Iterator[None]:
-        """Forwards and backwards in this context synchronise gradients, or only add them up."""
+        """A context in which forwards and backwards synchronise gradients, or only add them up."""
         with contextlib.ExitStack() as stack:
             for replica in self._replicas if not enabled else ():
                 stack.enter_context(replica.no_sync())
@@ -87,10 +88,10 @@ class GradientSync:
                     module.set_requires_gradient_sync(True, recurse=False)
 
     def least(self, number: int) -> int:
-        """What all ranks agree on where the model communicates in its forwards.
+        """Return the least number of all ranks, or `number` if forwards do not communicate.
 
-        A sharded one gathers weights; a replicated one with buffers, such as running statistics,
-        sends them around in the first forward that is going to be synchronised.
+        A sharded model gathers weights; a replicated model with buffers, such as running
+        statistics, broadcasts them in the first forward that will be synchronised.
         """
         sends_buffers = self.is_replicated and any(True for _ in self._model.buffers())
         if self.group is None or not (self._sharded or self._flat or sends_buffers):
@@ -100,7 +101,7 @@ class GradientSync:
         return int(least)
 
     def gather(self, values: Tensor) -> list[list[float]]:
-        """The (n,) values of every rank; the step's one wait for the device.
+        """Return the (n,) values of every rank; this is the only wait of a step for the device.
 
         Raises:
             ValueError: on every rank, if ranks are about to average different parameters.
@@ -114,14 +115,14 @@ class GradientSync:
         *found, sizes = torch.stack(everyone, dim=1).tolist()
         if len(set(sizes)) > 1:
             raise ValueError(
-                "every rank must train the same parameters: those whose gradients are to be "
-                f"averaged have {', '.join(f'{size:.0f}' for size in sizes)} elements on ranks 0 "
-                f"to {len(sizes) - 1}; average_over=None leaves the average to the caller"
+                "every rank must train the same parameters: the parameters whose gradients are to "
+                f"be averaged have {', '.join(f'{size:.0f}' for size in sizes)} elements on ranks "
+                f"0 to {len(sizes) - 1}; average_over=None leaves the average to the caller"
             )
         return list(zip(*found, strict=True))
 
     def average(self) -> None:
-        """Average what no wrapper averages."""
+        """Average the gradients that no wrapper averages."""
         if self._own:
             average_gradients(self._own, self.group)
 
@@ -145,7 +146,7 @@ class GradientSync:
             if isinstance(part, ContrastiveLoss | FamilyLoss)
         ]
         if not groups:
-            # Processes that average by themselves may have nothing to do with each other.
+            # If the caller averages, the processes may have nothing to do with each other.
             return None if average_over is None else find_group(None, None, None)
         if any(_ranks(group) != _ranks(groups[0]) for group in groups):
             raise ValueError(
@@ -155,7 +156,7 @@ class GradientSync:
         return groups[0]
 
     def _not_averaged(self, loss: object) -> list[nn.Parameter]:
-        """The parameters that no wrapper averages."""
+        """Return the parameters whose gradients no wrapper averages."""
         by_wrappers = {id(p) for m in (*self._replicas, *self._flat) for p in m.parameters()}
         return [
             p

@@ -1,4 +1,4 @@
-"""One way to call every pair of towers, and one name for each thing that it returns.
+"""Calls any pair of towers in one way, and gives its outputs the same names.
 
 fastclip, open_clip   model(images, texts) returns (image_features, text_features, logit_scale
                       [, logit_bias]), or a mapping with those names
@@ -6,8 +6,8 @@ transformers          model(pixel_values=, input_ids=, attention_mask=, ...) ret
                       with image_embeds and text_embeds; the scale is the model's parameter
                       logit_scale, a logarithm, and the bias its logit_bias
 
-A model that writes captions, as `CoCa`, returns besides what its captions cost, a number per
-sample: a loss takes that by name, with everything else.
+A model that writes captions, such as `CoCa`, also returns the loss of each sample's caption; a loss
+receives this, and everything else, by name.
 """
 
 import inspect
@@ -37,12 +37,12 @@ def call(
         images: (B, channels, height, width), or a mapping of tensors with B rows each for a model
             that takes them by name.
         texts: (B, T) tokens, or such a mapping.
-        captions: what a model that writes them says of them, "losses" or "none".
+        captions: what a model that writes captions returns about them, "losses" or "none".
 
     Returns:
         image_features (B, D), text_features (B, D), logit_scale () or (1,), multiplicative, and
-        logit_bias () or (1,) where the model has one; caption_losses (B,) and caption_tokens (B,)
-        where it writes captions, see `CoCa.forward`.
+        logit_bias () or (1,) if the model has one; caption_losses (B,) and caption_tokens (B,) if
+        it writes captions, see `CoCa.forward`.
 
     Raises:
         TypeError: the model returns no features or no scale.
@@ -58,12 +58,12 @@ def call(
     if not by_name or not (takes_any or inputs.keys() <= names.keys()):
         return _named(model(images, texts, **captions_as(captions, core)), core)
     if takes_any or "return_dict" in names:
-        inputs["return_dict"] = True  # a tuple of transformers' begins with logits
+        inputs["return_dict"] = True  # a tuple from transformers would begin with logits
     return _named(model(**inputs), core)
 
 
 def length(batch: Batch) -> int:
-    """The number of samples, B.
+    """Return the number of samples, B.
 
     Raises:
         ValueError: the tensors of a mapping have different numbers of rows.
@@ -86,7 +86,7 @@ def tensors_of(batch: Batch) -> list[Tensor]:
 
 
 def _core(model: nn.Module) -> nn.Module:
-    """The model inside of DistributedDataParallel's, the compiler's and peft's wrappers."""
+    """Return the model inside the wrappers of DistributedDataParallel, torch.compile and peft."""
     while True:
         if isinstance(model, DistributedDataParallel | nn.DataParallel):
             model = model.module

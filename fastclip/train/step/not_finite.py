@@ -1,4 +1,4 @@
-"""What is not finite, by name: asked when a step was not, and of everything before it is stored."""
+"""Finds tensors that are not finite, by name: after a bad step, and before anything is stored."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -11,11 +11,11 @@ from torch.utils._pytree import keystr, tree_flatten_with_path
 from fastclip.train.weights.sharding import whole
 
 MAX_NAMED = 3  # parameters of a tower in a message
-OF_LOSS = "loss."  # what the names of a loss's parameters begin with, among those of a step
+OF_LOSS = "loss."  # the prefix of the loss's parameters among the names of a step's parameters
 
 
 def names_not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
-    """Names of the tensors that hold nan or inf; waits once for each dtype on each device."""
+    """Return the names of tensors with nan or inf; waits once for each dtype on each device."""
     kinds: dict[tuple, list[str]] = {}
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and tensor.numel():
@@ -29,20 +29,23 @@ def names_not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
 
 
 def require_finite(content: Any, what: str) -> None:
-    """
+    """Require that all tensors that are about to be stored are finite.
+
     Args:
-        content: nested values of a file, among them tensors.
-        what: it is to become, for the message.
+        content: nested values of a file, with tensors among them.
+        what: the name of the file, for the message.
 
     Raises:
-        FloatingPointError: a tensor in it is not finite.
+        FloatingPointError: a tensor is not finite.
     """
     if names := stored_not_finite(content):
-        raise FloatingPointError(f"{what} is not written, as {listed(names)} in it is not finite")
+        raise FloatingPointError(
+            f"{what} is not written, because {listed(names)} in it is not finite"
+        )
 
 
 def stored_not_finite(content: Any) -> list[str]:
-    """Where in nested values tensors are not finite, such as `['state_dict']['visual.proj']`."""
+    """Return the places of tensors that are not finite, such as `['state_dict']['visual.proj']`."""
     leaves, _ = tree_flatten_with_path(content)
     return names_not_finite(
         {keystr(path): leaf for path, leaf in leaves if isinstance(leaf, Tensor)}
@@ -52,17 +55,17 @@ def stored_not_finite(content: Any) -> list[str]:
 def objection_to_step(
     number: int, loss: float, parameters: Iterable[tuple[str, nn.Parameter]]
 ) -> str:
-    """Say what of a step is not finite; ranks that share parameters call this together.
+    """Say what in a step is not finite; ranks with sharded parameters call this together.
 
     Args:
         number: of the step, from 1.
-        loss: of it.
+        loss: of the step.
         parameters: with their names and their gradients, as an optimiser would step them.
     """
     bad_gradients, bad_weights = [], []
     for name, parameter in parameters:
         for tensor, names in ((parameter.grad, bad_gradients), (parameter.detach(), bad_weights)):
-            # One at a time, as a share is made whole for it.
+            # One tensor at a time, because a sharded tensor is made whole for this.
             if tensor is not None and names_not_finite({name: whole(tensor)}):
                 names.append(name)
     if math.isfinite(loss):
@@ -91,6 +94,6 @@ def _tower_of(name: str) -> str:
 
 
 def listed(names: list[str]) -> str:
-    """The first few names, and how many more there are."""
+    """Return the first few names, and how many more there are, as text."""
     more = len(names) - MAX_NAMED
     return ", ".join(names[:MAX_NAMED]) + (f" and {more:,} more" if more > 0 else "")

@@ -1,6 +1,6 @@
 """AdamW as CLIP uses it: weight decay on matrices, none on gains, biases and the logit scale.
 
-Parameters of the loss, such as a learned temperature, are stepped beside those of the model.
+Parameters of the loss, such as a learned temperature, are stepped along with the model's.
 
 Source: Loshchilov and Hutter 2017, arXiv:1711.05101; Radford et al. 2021, arXiv:2103.00020,
 section 2.5.
@@ -19,16 +19,17 @@ from fastclip.train.weights.sharding import is_share
 
 
 def moments_of(model: nn.Module) -> Moments:
-    """Those that CLIP was trained with, which depend on its image tower."""
+    """Return the betas and epsilon that CLIP was trained with, which depend on the image tower."""
     return model.config.vision_cfg.moments
 
 
 def parameter_groups(
     parameters: Iterable[nn.Parameter], weight_decay: float, masters: MasterWeights = NO_MASTERS
 ) -> list[dict]:
-    """Split trainable parameters: those of two or more dimensions decay, the others do not.
+    """Split trainable parameters into a group without weight decay and a group with it.
 
-    The latter come first, as in open_clip. A parameter that has a master is represented by it.
+    Parameters of two or more dimensions decay. The group without decay comes first, as in
+    open_clip. A parameter that has a master is represented by the master.
     """
     trainable = [masters.of(p) for p in dict.fromkeys(parameters) if p.requires_grad]
     return [
@@ -43,16 +44,16 @@ def make_optimizer(
     masters: MasterWeights = NO_MASTERS,
     loss: object = None,
 ) -> AdamW:
-    """AdamW with the settings of `config`; one kernel for all parameters if they are on a GPU.
+    """Make AdamW with the settings of `config`; on a GPU it takes one kernel for all parameters.
 
     Args:
-        masters: are stepped in the place of the parameters that they are of. `OptimizerStep` gives
-            them their gradients and writes them back.
+        masters: are stepped in place of their parameters. `OptimizerStep` gives them their
+            gradients and writes them back.
         loss: a loss on the device of the model. If it is a module, its parameters are trained too;
             in each group they come after the model's.
     """
     parameters = [*model.parameters(), *parameters_of(loss)]
-    # torch's kernels for many tensors refuse lists in which some are shards and some are not.
+    # torch's kernels for many tensors refuse lists in which only some tensors are sharded.
     is_sharded = any(map(is_share, parameters))
     on_gpu = all(p.is_cuda for p in parameters)
     return AdamW(

@@ -1,19 +1,21 @@
-"""One step of training: the gradient of one loss, a limit to its norm, AdamW, the scale clamped.
+"""One step of training: the gradient of one loss, clipped; a step of AdamW; the scale clamped.
 
-The number of a step determines its learning rate, so that a run may go on anywhere.
+The number of a step determines its learning rate, so that a run can resume anywhere.
 
 A loss that is a module takes part in all of this: its parameters are stepped with the model's, and
-what its forward writes into its buffers and its extra state, such as a queue of features and its
-cursor, belongs to the step.
+whatever its forward writes into its buffers and its extra state, such as a queue of features and
+its cursor, belongs to the step.
 
 A step whose loss or gradient is not finite is not taken: weights, buffers, moments and the average
-stay as they were to the bit, and its number is used up, with its learning rate and its batch.
+stay as they were to the bit; the step's number, learning rate and batch are used up.
 
-    float16 overflows      with a loss scale: the step is left out, the scale is halved. At a scale
-                           of 1 it is no longer the scale that overflows, and the run stops
-    any other              stops the run, or is left out (`on_nonfinite`), at most so many in a row
+    float16 overflows      with a loss scale: the step is left out, and the scale is halved. Once
+                           the scale would fall below 1, the scale is not the cause: the run stops
+    any other case         stops the run, or the step is left out (`on_nonfinite`), at most
+                           `max_skipped_steps` in a row
 
-Ranks agree without a word: they have the bits of one loss and of averaged gradients.
+Ranks agree without communicating, because the loss and the averaged gradients have the same bits
+on all of them.
 """
 
 import math
@@ -41,9 +43,10 @@ LEAST_SCALE = 1.0
 class StepOutcome(NamedTuple):
     """Attributes:
     loss: of the whole batch, in nats.
-    logit_scale: multiplicative, that the loss was computed with.
-    gradient_norm: before it is limited.
+    logit_scale: the multiplicative scale that the loss was computed with.
+    gradient_norm: before clipping.
     objection: why the step was left out, in a sentence; None if it was taken.
+    terms: the terms of the loss, by name.
     """
 
     loss: float
@@ -54,20 +57,19 @@ class StepOutcome(NamedTuple):
 
 
 class OptimizerStep:
-    """Takes optimiser steps on a model, and on its loss where that is a module.
+    """Takes optimiser steps on a model, and on its loss if that is a module.
 
     Args:
-        compute: makes the gradients, and scales them for float16 if it has a scaler.
-        optimizer: of the parameters of `compute.model`, or of their masters, and of those of
-            `compute.loss`; its rate is set at every step.
-        config: the schedule, the limit of the norm, and what to do where a step is not finite.
-        average: of the weights, of the masters where there are some, brought up to date after
-            every step that is taken.
-        masters: of 16-bit parameters, that `optimizer` was made with.
+        compute: computes the gradients, and scales them for float16 if it has a scaler.
+        optimizer: of the parameters of `compute.model`, or of their masters, and of the parameters
+            of `compute.loss`; its learning rate is set at every step.
+        config: the schedule, the limit of the norm, and what to do if a step is not finite.
+        average: of the weights, or of their masters; it is updated after every taken step.
+        masters: of 16-bit parameters, with which `optimizer` was made.
         average_of_keys: another average, which encodes keys for the loss.
 
     Attributes:
-        counts: of steps so far.
+        counts: of the steps so far.
     """
 
     def __init__(
@@ -93,7 +95,7 @@ class OptimizerStep:
         """Take step `number`, counted from 0, over micro-batches of (images, texts).
 
         Args:
-            of_loss: what the loss is called with by name, see `CachedStep`.
+            of_loss: keyword arguments of the loss, see `CachedStep`.
 
         Raises:
             FloatingPointError: the loss or the gradient is not finite, and the step may not be
@@ -108,7 +110,7 @@ class OptimizerStep:
         numbers = (
             result.loss, result.logit_scale, gradient_norm(gradients), *result.terms.values()
         )  # fmt: skip
-        # All that the host asks of the device, in one transfer.
+        # One transfer for everything that the host needs from the device.
         device = result.loss.device
         loss, scale, norm, *terms = torch.stack(
             [x.to(device, torch.float64) for x in numbers]
@@ -129,12 +131,12 @@ class OptimizerStep:
 
     @property
     def _trained(self) -> dict[str, nn.Module]:
-        """What a step changes, by what the names of its parameters begin with."""
+        """The modules that a step changes, by the prefix of the names of their parameters."""
         loss = unwrapped(self.compute.loss)
         return {"": self._model} | ({OF_LOSS: loss} if isinstance(loss, nn.Module) else {})
 
     def _parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """What the optimiser steps, by the names of the model; those of the loss have a prefix."""
+        """Yield what the optimiser steps, by the model's names; names of the loss have a prefix."""
         names: dict[nn.Parameter, str] = {}
         for prefix, module in self._trained.items():
             for name, parameter in module.named_parameters():
@@ -148,7 +150,7 @@ class OptimizerStep:
         self.masters.drop_gradients()
 
     def _gradients(self) -> list[Tensor]:
-        """Those of the unscaled loss, where the optimiser finds them."""
+        """Unscale the gradients, move them to where the optimiser finds them, and return them."""
         self.masters.take_gradients()
         if self.compute.scaler is not None:
             self.compute.scaler.unscale_(self.optimizer)
@@ -168,7 +170,7 @@ class OptimizerStep:
         self.counts.take()
 
     def _leave_out(self, number: int, loss: float) -> str:
-        """Count step `number`, from 1, and say why it is not taken; raise if the run must end."""
+        """Count step `number`, from 1, and return why it is not taken; raise to end the run."""
         before, after = self._scales(math.isfinite(loss))
         if after < before:
             return self._overflow(number, loss, before, after)
@@ -176,7 +178,7 @@ class OptimizerStep:
         text = f"{objection_to_step(number, loss, self._parameters())}; the step is not taken"
         if self.config.on_nonfinite == "stop":
             raise FloatingPointError(
-                f"{text}, and weights, moments and averages are those before it: lower the "
+                f"{text}, and weights, moments and averages are as they were before it: lower the "
                 "learning rate, or leave such steps out with --on-nonfinite skip"
             )
         if self.counts.skipped_in_a_row > self.config.max_skipped_steps:
@@ -188,7 +190,7 @@ class OptimizerStep:
         return text
 
     def _scales(self, has_loss: bool) -> tuple[float, float]:
-        """The scale of the loss before and after its scaler has heard of the gradients.
+        """Return the loss scale before and after the scaler has seen the gradients.
 
         Args:
             has_loss: the loss is finite. If it is not, no other scale would help.
@@ -205,8 +207,8 @@ class OptimizerStep:
         if after < LEAST_SCALE:
             raise FloatingPointError(
                 f"{objection_to_step(number, loss, self._parameters())}; the step is not taken. "
-                f"The scale of its loss has fallen to {before:g}, so that it is not the scale that "
-                "overflows float16: lower the learning rate, or use --precision amp_bf16"
+                f"The loss scale has fallen to {before:g}, so that a smaller scale would "
+                "not help: lower the learning rate, or use --precision amp_bf16"
             )
         return (
             f"the gradient of step {number} overflows float16 at a loss scale of {before:,g}; the "
@@ -215,9 +217,9 @@ class OptimizerStep:
 
 
 class _Buffers:
-    """What buffers and extra states hold before a step, such as running statistics or a queue.
+    """Copies of buffers and extra states before a step, such as running statistics or a queue.
 
-    Copies, as `Replay` has of those that change: running statistics do not count their changes.
+    Unlike `Replay`, it copies all of them, because running statistics do not count their changes.
     """
 
     def __init__(self, roots: Iterable[nn.Module]) -> None:

@@ -1,12 +1,12 @@
-"""The random numbers of a forward: the generators that it may draw them from, and where they stand.
+"""Finds the random generators that a forward may draw from, and saves and restores their states.
 
     global    torch's on the CPU and on the model's devices, numpy's, Python's
-    its own   generators that modules hold: as an attribute of theirs or of their class, in a list,
-              tuple, set, deque or mapping, in an object of another kind, by a bound method or
-              `functools.partial` of one, or by a function, such as a hook, that closes over one
+    its own   generators that modules hold: in an attribute of the module or of its class, in a
+              list, tuple, set, deque or mapping, in another object, in a bound method or
+              `functools.partial` of one, or in a function, such as a hook, that closes over one
 
-A generator that nothing here leads to, such as a global variable of a script, is not found; a
-cached step notices (`second_encoding.py`).
+A generator that cannot be reached in these ways, such as a global variable of a script, is not
+found; a cached step then notices the difference (`second_encoding.py`).
 """
 
 import functools
@@ -25,27 +25,27 @@ KINDS = (
     torch.Generator, np.random.Generator, np.random.BitGenerator, np.random.RandomState,
     random.Random,
 )  # fmt: skip
-# What leads to no generator, and most attributes are; and weak proxies, as of a module's trainer,
-# which are no part of a model, and may be of what is gone.
+# Types that lead to no generator, which most attributes have; and weak proxies, for example of a
+# trainer, which are not part of a model and may refer to objects that are gone.
 PLAIN = frozenset(
     (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.Size,
      Tensor, nn.Parameter, ModuleType, *weakref.ProxyTypes)
 )  # fmt: skip
 DICTIONARIES = frozenset((dict, OrderedDict))
 CONTAINERS = (dict, list, tuple, set, frozenset, deque)
-# Asked first: torch.Generator answers slowly.
+# Checked first, because isinstance is slow for torch.Generator.
 HOLDERS = (nn.Module, type, FunctionType, *CONTAINERS)
 # Longer ones are data, such as a vocabulary.
 LONGEST_CONTAINER = 1000
 
 
 class RandomState:
-    """Where some generators stand.
+    """The states of some generators.
 
     Attributes:
-        generators: as `torch_generators` and `generators_of` give them.
-        states: of each of them, by default where it stands now; of torch's a uint8 tensor. None is
-            one that stays where it is.
+        generators: as `torch_generators` and `generators_of` return them.
+        states: the state of each generator, by default its state now; a uint8 tensor for torch's.
+            `restore` leaves a generator whose state is None as it is.
     """
 
     def __init__(self, generators: Sequence[Any], states: Sequence[Any] | None = None) -> None:
@@ -59,13 +59,13 @@ class RandomState:
 
 
 def torch_generators(devices: Iterable[torch.device]) -> list[Any]:
-    """The generators that torch draws from on the CPU, and on `devices` where they are others."""
+    """Return the generators that torch draws from on the CPU and on `devices`, each once."""
     found = [torch.default_generator]
     for device in dict.fromkeys(devices):
         if device.type in ("cpu", "meta"):
             continue
         module = torch.get_device_module(device)
-        generator = module  # mps: one generator, that of the module
+        generator = module  # mps has a single generator, which the module stands for
         if hasattr(module, "default_generators"):
             module.init()
             index = module.current_device() if device.index is None else device.index
@@ -76,8 +76,8 @@ def torch_generators(devices: Iterable[torch.device]) -> list[Any]:
 
 
 def generators_of(model: nn.Module, *others: object) -> list[Any]:
-    """Every generator that calls of `model` and `others` may draw from, as far as it is found."""
-    # By a single walk: parameters() and buffers() are one each, and a step should not notice.
+    """Return every generator found that calls of `model` and `others` may draw from."""
+    # One walk instead of parameters() and buffers(), which take one each: this runs at every step.
     devices = [
         tensor.device
         for module in model.modules()
@@ -85,7 +85,7 @@ def generators_of(model: nn.Module, *others: object) -> list[Any]:
         if tensor is not None
     ]
     if torch.cuda.is_available() and torch.cuda.is_initialized():
-        # Weights may wait elsewhere for the forward that draws there.
+        # Weights may be on another device until the forward moves them to the GPU and draws there.
         devices.append(torch.device("cuda", torch.cuda.current_device()))
     return [*torch_generators(devices), random, np.random, *_held_by(model, *others)]
 
@@ -98,7 +98,7 @@ def _held_by(*roots: object) -> list[Any]:
             continue
         seen.add(id(value))
         if not isinstance(value, HOLDERS) and isinstance(value, KINDS):
-            # What the system draws has no state.
+            # The system's generator has no state.
             if not isinstance(value, random.SystemRandom):
                 found.append(value)
         else:
@@ -107,7 +107,7 @@ def _held_by(*roots: object) -> list[Any]:
 
 
 def _led_to_by(value: Any) -> Iterable[Any]:
-    """What a value holds, of which some may be generators or lead to them."""
+    """Return the objects that a value refers to, which may be generators or lead to some."""
     kind = type(value)
     if isinstance(value, nn.Module):
         # Most attributes of a module are dictionaries without an entry.
@@ -130,7 +130,7 @@ def _led_to_by(value: Any) -> Iterable[Any]:
     if _holds_none(value if isinstance(value, type) else kind):
         return ()
     if isinstance(value, type):
-        # No others: a class leads to most of a program.
+        # Nothing else, because a class leads to most of a program.
         own = [
             v for v in vars(value).values() if type(v) not in PLAIN and not isinstance(v, HOLDERS)
         ]
@@ -159,7 +159,7 @@ def _slots_of(value: Any) -> list[Any]:
 
 
 def _holds_none(kind: type) -> bool:
-    """Whether no class of that module holds a generator, nor objects outside its modules."""
+    """Return whether a class is torch's or built in: only modules among them hold generators."""
     return kind.__module__.partition(".")[0] in ("torch", "builtins")
 
 

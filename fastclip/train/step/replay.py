@@ -1,10 +1,11 @@
-"""A second forward that is to be the first one again: what both depend on is taken back in between.
+"""Repeats a forward exactly: whatever both forwards depend on is restored before the second one.
 
     random numbers   of all generators that are found (`random_state.py`)
-    buffers          that forwards change, such as a running mean that features are centred by
+    buffers          that forwards change, such as a running mean that centres the features
 
-Afterwards all of it is as the first forwards left it: samples have counted once. Batch
-normalisation in training does not read its running statistics, and is not asked to write them.
+Afterwards all of these are as the first forwards left them, so that samples count once. Batch
+normalisation in training does not read its running statistics, and does not write them in the
+second forward.
 """
 
 from contextlib import AbstractContextManager
@@ -18,7 +19,7 @@ from fastclip.train.step.random_state import RandomState, generators_of
 
 
 class Held(NamedTuple):
-    """A buffer of a module, and a copy of what it held when its version was `version`."""
+    """A buffer of a module, and a copy of its values when its version was `version`."""
 
     tensor: Tensor | None
     copy: Tensor | None
@@ -26,18 +27,18 @@ class Held(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """A place between two forwards that `Replay` can go back to."""
+    """The state between two forwards, to which `Replay` can go back."""
 
     random_state: RandomState
     buffers: list[Held]
 
 
 class Replay:
-    """Marks places between forwards of a model, and goes back to them.
+    """Saves the state between forwards of a model, and goes back to it.
 
     Args:
-        model: its generators and buffers are those of its whole tree of modules.
-        others: whatever else a forward calls, and may hold generators.
+        model: the model, whose generators and buffers are found in its whole tree of modules.
+        others: other objects that a forward calls and that may hold generators.
     """
 
     def __init__(self, model: nn.Module, *others: object) -> None:
@@ -53,7 +54,7 @@ class Replay:
         self._last = [Held(None, None, -1)] * len(self._places)
 
     def mark(self) -> Mark:
-        """The place between forwards that the model is at. Only what has changed is copied."""
+        """Return the state between forwards at this moment. Only changed buffers are copied."""
         with torch.no_grad():
             self._last = [
                 held if _is_as_it_was(held, buffers[name]) else _held(buffers[name])
@@ -71,7 +72,7 @@ class Replay:
                     buffers[name] = held.tensor
 
     def again(self, mark: Mark) -> AbstractContextManager[None]:
-        """A context in which a forward is what it was after `mark`."""
+        """Go back to `mark`, and return a context in which a forward repeats the one after it."""
         self.go_back(mark)
         return without_statistics(self._norms)
 
@@ -83,7 +84,7 @@ def _held(buffer: Tensor | None) -> Held:
 
 
 def _is_as_it_was(held: Held, buffer: Tensor | None) -> bool:
-    """By its counter of changes: to look at what is in it would be to wait for the device."""
+    """Return whether a buffer is unchanged, by its version; comparing values would need a wait."""
     return held.tensor is buffer and (buffer is None or held.version == _version(buffer))
 
 

@@ -1,16 +1,17 @@
-"""Is the second encoding of a micro-batch the first one again? If not, its gradient is wrong.
+"""Checks that the second encoding of a micro-batch equals the first; else its gradient is wrong.
 
-The loss was computed with the features of the first; gradients of parameters come from the second.
-What may differ is rounding: other kernels run with a graph than without, a compiler fuses them
-differently, sums by atomics have no order. So the distance between the rows of both, relative to
-their length, is compared with what rounding explains:
+The loss is computed from the features of the first encoding, and the gradients of parameters come
+from the second. The two may differ by rounding only: other kernels run with a graph than without, a
+compiler fuses them differently, and sums by atomics have no order. So the distance between the rows
+of both, relative to their length, is compared with the difference that rounding explains:
 
     2 sqrt( sum over parameters of (u^2 + K v^2) )
 
-Each parameter is an operation: its result rounds once to u, that of the dtype in which the towers
-compute, and it adds up K products, the size of a row of the parameter, which round to v, that of
-the accumulator. Errors are independent, of both encodings, and add up as such. A smaller difference
-does no more harm than they do. The same kernels give the same bits.
+Each parameter is an operation. Its result is rounded once, with the unit roundoff u of the dtype in
+which the towers compute; and it adds up K products, where K is the size of a row of the parameter,
+with the unit roundoff v of the accumulator. The errors of both encodings are independent and add up
+accordingly. A smaller difference does no more harm than rounding. The same kernels give the same
+bits.
 
 Source of the model: Higham and Mary 2019, doi:10.1137/18M1226312.
 """
@@ -23,22 +24,22 @@ from torch import Tensor, nn
 
 from fastclip.train.step.model_call import OUTPUTS
 
-# Half an ulp of one: of the formats into which a backend may round float32 before it multiplies.
+# Half an ulp of 1 in the formats to which a backend may round float32 before it multiplies.
 PRODUCTS = {"tf32": 2.0**-11, "bf16": 2.0**-8}
 SOURCES = ("the image tower", "the text tower", "the model's scale", "the model's bias")
 SOURCES += ("the decoder of captions", "the number of tokens in captions")
 ADVICE = (
-    "Something in the forward changes from call to call and is not taken back: random numbers are "
-    "if they come from torch, numpy, Python's random, or a generator that a module holds as an "
-    "attribute (torch.Generator, numpy.random.Generator, numpy.random.RandomState, random.Random); "
-    "other state is if it is in buffers. Keep it in one of those, or encode once, with "
-    "activation_budget='unlimited' and, over ranks, without DistributedDataParallel "
-    "(average_over='auto' averages the gradients instead)"
+    "Something in the forward changes from call to call and is not restored for the second "
+    "encoding. Random numbers are restored if they come from torch, numpy, Python's random, or a "
+    "generator that a module holds as an attribute (torch.Generator, numpy.random.Generator, "
+    "numpy.random.RandomState, random.Random); other state is restored if it is in buffers. Keep "
+    "the state in one of these, or encode once, with activation_budget='unlimited' and, over "
+    "ranks, without DistributedDataParallel (average_over='auto' averages the gradients instead)"
 )
 
 
 class SecondEncodings:
-    """How far second encodings are from first ones, found without waiting for the device."""
+    """Measures how far second encodings are from first ones, without waiting for the device."""
 
     def __init__(self) -> None:
         self._differences: list[Tensor] = []
@@ -50,15 +51,15 @@ class SecondEncodings:
     def compare(
         self, number: int, first: Mapping[str, Tensor], second: Mapping[str, Tensor]
     ) -> None:
-        """Compare all outputs of micro-batch `number` that `second` has."""
+        """Compare all outputs in `second` of micro-batch `number` with the first ones."""
         for name, output in second.items():
             self._differences.append(relative_difference(first[name], output))
             self._places.append((number, OUTPUTS.index(name)))
 
     def largest(self, device: torch.device) -> Tensor:
-        """(3,) float32: the largest difference, its micro-batch and the number of its output.
+        """Return (3,) float32: the largest difference, its micro-batch and its output's number.
 
-        Zeros if nothing was encoded again.
+        Returns zeros if nothing was encoded again.
         """
         if not self._differences:
             return torch.zeros(3, device=device)
@@ -68,10 +69,10 @@ class SecondEncodings:
 
 
 def relative_difference(first: Tensor, second: Tensor) -> Tensor:
-    """() float32: the largest distance of two rows over the length of the first one.
+    """Return () float32: the largest distance of two rows over the length of the first one.
 
-    A row that is shorter than the mean of all counts as long as that. Rows that were not finite at
-    the first time are left out: the loss has shown them.
+    A row that is shorter than the mean length counts as long as the mean. Rows that were not finite
+    in the first encoding are left out, because the loss has shown them.
     """
     dtype = torch.promote_types(first.dtype, torch.float32)
     rows = first.detach().to(dtype).reshape(len(first) if first.ndim > 1 else 1, -1)
@@ -85,11 +86,11 @@ def relative_difference(first: Tensor, second: Tensor) -> Tensor:
 
 
 def rounding_explains(model: nn.Module, dtype: torch.dtype) -> float:
-    """The largest relative difference of features that rounding accounts for; see the module.
+    """Return the largest relative difference of features that rounding explains; see the module.
 
     Args:
-        model: its parameters.
-        dtype: the coarsest one that the towers compute in.
+        model: whose parameters count.
+        dtype: the coarsest dtype in which the towers compute.
     """
     u = torch.finfo(dtype).eps / 2
     v = min(u, torch.finfo(torch.float32).eps / 2)
@@ -102,7 +103,7 @@ def rounding_explains(model: nn.Module, dtype: torch.dtype) -> float:
 
 
 def coarsest(model: nn.Module, outputs: Mapping[str, Tensor]) -> torch.dtype:
-    """The dtype with the largest ulp among parameters, outputs and, in its context, autocast's."""
+    """Return the coarsest dtype of parameters, outputs and, in its context, autocast."""
     tensors = (*model.parameters(), *outputs.values())
     dtypes = {t.dtype for t in tensors if t.is_floating_point()}
     for kind in {t.device.type for t in tensors}:
@@ -112,25 +113,25 @@ def coarsest(model: nn.Module, outputs: Mapping[str, Tensor]) -> torch.dtype:
 
 
 def objection(found: list[list[float]], explained: float) -> str | None:
-    """What is wrong, if the largest difference of any rank is more than rounding explains.
+    """Return an error message if the largest difference is more than rounding explains, or None.
 
     Args:
-        found: of every rank, what `largest` returned.
+        found: the results of `largest` on every rank.
     """
     rank, (difference, number, output) = max(enumerate(found), key=lambda entry: entry[1][0])
     if difference <= explained:
         return None
     where = f" on rank {rank}" if len(found) > 1 else ""
     return (
-        f"{SOURCES[int(output)]} returned another result at the second encoding of micro-batch "
-        f"{int(number)} (counted from 0){where} than at the first: the relative difference is "
+        f"{SOURCES[int(output)]} returned another result in the second encoding of micro-batch "
+        f"{int(number)} (counted from 0){where} than in the first: the relative difference is "
         f"{difference:.2g}, and rounding explains {explained:.2g}. The gradient would be wrong and "
         f"is dropped: `.grad` of all parameters of the model and of the loss is None. {ADVICE}"
     )
 
 
 def _products(parameter: Tensor) -> float:
-    """What float32 numbers are rounded to before this parameter is multiplied with them."""
+    """Return the unit roundoff of float32 numbers before this parameter is multiplied with them."""
     if parameter.device.type not in ("cpu", "cuda") or parameter.ndim < 2:
         return 0.0
     on_cpu, is_kernel = parameter.device.type == "cpu", parameter.ndim > 2

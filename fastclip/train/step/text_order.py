@@ -1,10 +1,10 @@
-"""Texts of like length together, and without what is behind their ends.
+"""Orders the texts of a batch by length, so that micro-batches can be cut to their longest text.
 
-In a causal tower that is read at the end token, what is behind it has no part in anything; yet it
-is most of a batch, where captions have 20 tokens and contexts 77. So the texts of a batch go to its
-micro-batches in the order of their lengths, the longest first, each micro-batch cut to its longest.
-Their features are put back in their places before the loss. Features and gradients are the same, to
-rounding.
+In a causal tower that is read at the end token, the padding behind it does not affect the features;
+yet it is most of the tokens in a batch, if captions have 20 tokens and contexts 77. So the texts of
+a batch are distributed to its micro-batches in the order of their lengths, the longest first, and
+each micro-batch is cut to its longest text. The features are put back into the order of the batch
+before the loss. Features and gradients are the same, to rounding.
 """
 
 from collections.abc import Sequence
@@ -18,9 +18,9 @@ from fastclip.models.padding import rounded_length
 
 class TextOrder(NamedTuple):
     """Attributes:
-    texts: of micro-batches, (B, T) each, as many as before, not cut.
-    lengths: that each of them may be cut to.
-    places: (N,) int64, where in the batch each of their rows was.
+    texts: of the micro-batches, (B, T) each, as many as before, not cut.
+    lengths: the length to which each micro-batch may be cut.
+    places: (N,) int64, the place in the batch of each row of the ordered texts.
     """
 
     texts: list[Tensor]
@@ -28,23 +28,23 @@ class TextOrder(NamedTuple):
     places: Tensor
 
     def cut(self, i: int) -> Tensor:
-        """Micro-batch i, cut."""
+        """Return micro-batch i, cut to its length."""
         return self.texts[i][:, : self.lengths[i]]
 
     def put_back(self, rows: Tensor) -> Tensor:
-        """(N, D) rows of texts in this order to those in the batch's."""
+        """Turn (N, D) rows of texts in this order into the order of the batch."""
         return torch.empty_like(rows).index_copy_(0, self.places.to(rows.device), rows)
 
     def take(self, rows: Tensor) -> Tensor:
-        """(N, D) rows of texts in the batch's order to those in this one."""
+        """Turn (N, D) rows of texts in the order of the batch into this order."""
         return rows.index_select(0, self.places.to(rows.device))
 
 
 def order_by_length(model: nn.Module, texts: Sequence[object]) -> TextOrder | None:
-    """Order the texts of micro-batches; None if the model does not say how long texts are.
+    """Order the texts of micro-batches; return None if the model does not know their lengths.
 
     Args:
-        model: one with `text_lengths`, as `CLIP` has it.
+        model: has a method `text_lengths`, as `CLIP` does, or is not ordered.
         texts: (B, T) tokens with the same T; others are not ordered.
     """
     lengths_of = getattr(model, "text_lengths", None)

@@ -1,1 +1,1 @@
-"""The copies that there are of the weights, and on which processes they lie."""
+"""Copies of the weights (masters and averages), and their placement on processes."""

@@ -1,10 +1,10 @@
-"""An exponential average of the weights, in float32 whatever the weights are held in.
+"""An exponential average of the weights, in float32 whatever the dtype of the weights.
 
-At a decay of 0.999 an average takes a thousandth of a difference at every step. In bfloat16, of 8
-significant bits, that is lost as soon as the difference is below the average itself: such an
-average would stay where it began.
+With a decay of 0.999, an average moves by a thousandth of the difference at every step. In
+bfloat16, which has 8 significant bits, this is lost as soon as the difference is smaller than the
+average itself: such an average would stay where it began.
 
-Integers are the model's own: they are indices, and a mean of an index with itself may be one less.
+Integers are copied from the model, because they are indices, and rounding could change their mean.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ from fastclip.models.precision import set_precision
 
 
 class Weights(Protocol):
-    """What an average takes in: a module, or something that has these two of it."""
+    """The input of an average: a module, or an object with these two methods of a module."""
 
     def parameters(self) -> Iterator[Tensor]: ...
 
@@ -30,8 +30,8 @@ class WeightAverage(AveragedModel):
 
     Args:
         model: is copied, in float32, to the attribute `module`.
-        decay: share of the average that stays at every step, in (0, 1).
-        by_shares: both are going to be sharded; torch averages shares one tensor at a time.
+        decay: the fraction of the average that stays at every step, in (0, 1).
+        by_shares: the model and the average will be sharded; torch averages shares one by one.
     """
 
     def __init__(self, model: nn.Module, decay: float, by_shares: bool = False) -> None:
@@ -43,7 +43,7 @@ class WeightAverage(AveragedModel):
         set_precision(self.module, "fp32")
 
     def update_parameters(self, model: Weights) -> None:
-        """Take in the weights of `model`, of any floating dtype; the first time, copy them."""
+        """Average with the weights of `model`, of any float dtype; the first call copies them."""
         super().update_parameters(_InFloat32(model))
 
 

@@ -1,11 +1,11 @@
-"""float32 copies of 16-bit weights, which an optimiser steps in their place.
+"""float32 copies of 16-bit weights, which an optimiser steps in place of the weights.
 
     model      w           16 bits: what forwards and backwards see
     master     m           float32: m <- AdamW(m, float32(gradient of w)), then w <- round(m)
 
-A bfloat16 weight has 8 significant bits: a step of less than 1/512 of it is lost when it is added
-to the weight itself, and steps of fine-tuning are a hundredth of that. Added to the master, steps
-add up until they show. AdamW's averages have the dtype of what is stepped: float32 as well.
+A bfloat16 weight has 8 significant bits: a step of less than 1/512 of the weight is lost when it is
+added to the weight itself, and steps of fine-tuning are a hundredth of that. In the master, steps
+add up until they change the weight. AdamW's averages have the dtype of the masters: also float32.
 
 Source: Micikevicius et al. 2017, arXiv:1710.03740, section 3.1.
 """
@@ -21,13 +21,13 @@ DTYPES_OF_16_BITS = (torch.float16, torch.bfloat16)
 
 
 class MasterWeights:
-    """float32 masters of those parameters that are trained and held in 16 bits.
+    """float32 masters of the trained 16-bit parameters of a model.
 
-    Masters are shared among ranks as their parameters are. They begin at the weights.
+    Masters are sharded over ranks like their parameters. They begin with the values of the weights.
 
     Args:
         named_parameters: of a model on its device; by default none, so that there are no masters
-            and every parameter stands for itself.
+            and the optimiser steps the parameters themselves.
 
     Example:
         >>> masters = MasterWeights(model.named_parameters())
@@ -50,18 +50,18 @@ class MasterWeights:
         }
 
     def of(self, parameter: nn.Parameter) -> nn.Parameter:
-        """The master of a parameter, or itself if it has none: what an optimiser is to step."""
+        """Return what an optimiser steps: the master of a parameter, or itself without a master."""
         return self._masters.get(parameter, parameter)
 
     def take_gradients(self) -> None:
-        """Move gradients, in float32, from parameters to their masters, one after the other."""
+        """Move gradients from parameters to their masters, in float32, one after the other."""
         for parameter, master in self._masters.items():
             master.grad = None if parameter.grad is None else parameter.grad.float()
             parameter.grad = None
 
     @torch.no_grad()
     def write_back(self) -> None:
-        """Round the masters to the parameters, and drop the gradients of the masters."""
+        """Copy the rounded masters to the parameters, and drop the gradients of the masters."""
         for parameter, master in self._masters.items():
             parameter.copy_(master)
         self.drop_gradients()
@@ -71,16 +71,16 @@ class MasterWeights:
             master.grad = None
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The masters by the names of their parameters."""
+        """Return the masters under the names of their parameters."""
         return {name: self._masters[p].detach() for name, p in self._parameters.items()}
 
     @torch.no_grad()
     def load_state_dict(self, weights: dict[str, Tensor]) -> None:
-        """Set the masters to weights that a model of the same names has loaded before.
+        """Set the masters to weights that the model has loaded before under the same names.
 
         Args:
-            weights: whole tensors, that every rank has, in any dtype: 16-bit weights, as a run
-                without masters stores them, are where masters begin.
+            weights: whole tensors on every rank, in any dtype. 16-bit weights, as a run without
+                masters stores them, become the first values of the masters.
         """
         for name, master in self.state_dict().items():
             master.copy_(shared_like(weights[name], master))
@@ -90,9 +90,9 @@ NO_MASTERS = MasterWeights()
 
 
 class MasteredModel:
-    """The parameters of a model, masters in the place of what has one, and its buffers.
+    """The parameters of a model, replaced by masters where there are any, and its buffers.
 
-    It is what an average of the weights takes in, which asks a model for nothing else.
+    An average of the weights takes this in, and needs nothing else of a model.
     """
 
     def __init__(self, model: nn.Module, masters: MasterWeights) -> None:

@@ -1,11 +1,11 @@
-"""FSDP2: every rank holds a share of the weights, of their gradients and of AdamW's averages.
+"""Shards a model by FSDP2: every rank holds a share of weights, gradients and AdamW's averages.
 
     weights      gathered block by block for a forward or backward, and dropped again
     gradients    whole on every rank while micro-batches add up, then reduced to shares: once a step
     scalars      the scale and the bias stay whole, with their gradients averaged
 
-What is stored of a run is whole tensors, the same files as without: a run may go on with or without
-sharding, and open_clip reads its checkpoints.
+Checkpoints hold whole tensors, as without sharding: a run may resume with or without sharding, and
+open_clip reads its checkpoints.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ def shard(model: nn.Module, device: torch.device, group: ProcessGroup | None = N
     """Shard `model` in place over the ranks of a group, each block of its towers by itself.
 
     Args:
-        device: of this rank, on which the shares are from now on.
+        device: of this rank, which will hold its shares.
         group: by default all ranks.
     """
     from torch.distributed.device_mesh import DeviceMesh
@@ -29,7 +29,7 @@ def shard(model: nn.Module, device: torch.device, group: ProcessGroup | None = N
 
     mesh = DeviceMesh.from_group(group or dist.group.WORLD, device.type)
     lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
-    # A block of mT5's is a list of parts itself; it goes as a whole, as all blocks do.
+    # A block of mT5 is a list of parts itself; it is sharded as a whole, like all blocks.
     within = {part for blocks in lists for part in blocks.modules() if part is not blocks}
     for blocks in lists:
         for block in blocks if blocks not in within else ():
@@ -38,29 +38,29 @@ def shard(model: nn.Module, device: torch.device, group: ProcessGroup | None = N
     model.to(device)
 
 
-# By what they can do: importing their classes takes half as long as importing torch. And by their
-# class, as a module looks for what it lacks in three dictionaries before it raises.
+# Both look for a method, because importing FSDP2's classes takes half as long as importing torch;
+# and they look in the type, because a module searches three dictionaries before it raises.
 def is_sharded(model: nn.Module) -> bool:
-    """Is this one of FSDP2's modules?"""
+    """Return whether this is a module of FSDP2."""
     return hasattr(type(model), "set_requires_gradient_sync")
 
 
 def is_share(tensor: Tensor) -> bool:
-    """Is this a tensor of which every rank has a share?"""
+    """Return whether every rank has a share of this tensor."""
     return hasattr(type(tensor), "full_tensor")
 
 
 def group_of(model: nn.Module) -> ProcessGroup:
-    """The ranks that a model is sharded over."""
+    """Return the ranks that a model is sharded over."""
     shares = filter(is_share, model.parameters())
     return next(shares).device_mesh.get_group()
 
 
 @contextlib.contextmanager
 def gathered(model: nn.Module) -> Iterator[None]:
-    """In this context a sharded model has its weights whole on every rank.
+    """A context in which every rank has the whole weights of a sharded model.
 
-    Ranks may then call it as often as each of them likes: no call communicates.
+    Each rank may then call the model any number of times, because no call communicates.
     """
     if not is_sharded(model):
         yield
@@ -73,18 +73,18 @@ def gathered(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         for part in parts:
-            # As FSDP2 begins: what is outside of all blocks stays whole from forward to backward.
+            # FSDP2's default: weights outside of all blocks stay whole from forward to backward.
             part.set_reshard_after_forward(part is not model, recurse=False)
             part.reshard()
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """All of a tensor, on the CPU if it was shared; ranks call this together."""
+    """Return the whole tensor, on the CPU if it was sharded; all ranks call this together."""
     return tensor.full_tensor().cpu() if is_share(tensor) else tensor
 
 
 def shared_like(tensor: Tensor, like: Tensor) -> Tensor:
-    """This rank's share of a whole tensor that every rank has, shared as `like` is."""
+    """Return this rank's share of a whole tensor that every rank has, sharded like `like`."""
     if not is_share(like) or tensor.shape != like.shape:
         return tensor
     from torch.distributed.tensor import distribute_tensor

@@ -67,4 +67,4 @@ def refused(group):
 
 def test_statistics_that_differ_from_rank_to_rank_are_refused(ranks):
     for text in ranks.run(RANKS, refused):
-        assert text.startswith("--queue-momentum over several ranks does not take towers with")
+        assert text.startswith("--queue-momentum over several ranks cannot take towers with")

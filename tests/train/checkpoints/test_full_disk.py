@@ -128,7 +128,7 @@ def test_log_that_is_refused_says_so_once_and_the_run_goes_on(tmp_path, capsys):
     captured = capsys.readouterr()
     assert [line.split(" | ")[-1] for line in captured.out.splitlines()] == ["one", "two", "three"]
     (line,) = captured.err.splitlines()
-    assert "out.log lacks lines from here on" in line and "No space left on device" in line
+    assert "out.log will lack lines from now on" in line and "No space left on device" in line
     assert logging.getLogger("fastclip.train").handlers == []
 
 

@@ -204,7 +204,7 @@ def test_resumed_in_the_past_a_run_sets_later_files_aside_and_keeps_what_it_save
     aside = ["epoch_2.pt", "epoch_2_ema.pt", "epoch_3.pt", "epoch_3_ema.pt", "epoch_latest.pt",
              "epoch_latest_ema.pt", *[f"step_{step:09d}.pt" for step in range(3, 7)]]  # fmt: skip
     assert names(directory / "checkpoints" / "set_aside_1") == aside
-    assert "10 files of checkpoints after step 2 are set aside in" in said(directory)
+    assert "10 checkpoint files after step 2 are set aside in" in said(directory)
     assert epochs_of(directory / "results.jsonl") == [1]
     assert epochs_of(directory / "results_set_aside.jsonl") == [2, 3]
     assert train(directory) == (1, 3)
@@ -215,7 +215,7 @@ def test_checkpoint_of_another_run_sets_all_files_of_this_one_aside(directory, w
     before = files(directory)
     assert train(directory, whole / "checkpoints" / "epoch_2.pt") == (2, 4)
     assert names(directory / "checkpoints" / "set_aside_1") == before
-    assert f"{len(before)} files of checkpoints of another run are set aside" in said(directory)
+    assert f"{len(before)} checkpoint files of another run are set aside" in said(directory)
     assert epochs_of(directory / "results.jsonl") == [2, 3]  # the first is measured anew
     assert files(directory) == [
         "epoch_3.pt", "epoch_3_ema.pt", "epoch_latest.pt", "epoch_latest_ema.pt", "set_aside_1",
@@ -234,12 +234,14 @@ def test_newer_files_that_are_passed_over_do_not_count_among_the_last(directory)
 def test_latest_does_not_start_afresh_where_checkpoints_are_damaged(directory, capsys):
     damage_all(directory)
     before = files(directory)
-    with pytest.raises(ValueError, match=f"none of the {len(before)} files .*allow-fresh"):
+    with pytest.raises(
+        ValueError, match=f"none of the {len(before)} checkpoint files .*allow-fresh"
+    ):
         train(directory)
     assert said(directory).count(" is skipped: it is not a whole file") == 6 + EPOCHS + 1
     assert files(directory) == before
     assert train(directory, "allow-fresh") == (0, 0)
-    assert "starting afresh, as --resume allow-fresh says" in said(directory)
+    assert "the run starts afresh, as --resume allow-fresh says" in said(directory)
     assert names(directory / "checkpoints" / "set_aside_1") == before
     assert epochs_of(directory / "results_set_aside.jsonl") == [1, 2, 3]
     assert_complete(directory)
@@ -270,7 +272,7 @@ def test_latest_does_not_start_afresh_where_the_storage_refuses_for_a_moment(
 @pytest.mark.parametrize("resume", ["latest", "allow-fresh"])
 def test_a_run_starts_where_nothing_was(resume, tmp_path):
     assert train(tmp_path, resume) == (0, 0)
-    assert "nothing to resume: starting" in said(tmp_path)
+    assert "nothing to resume, and the run starts" in said(tmp_path)
     assert_complete(tmp_path)
 
 
@@ -329,9 +331,9 @@ def test_path_of_a_changed_file_or_of_a_strangers_is_refused_in_one_sentence(dir
     torch.save([1], tmp_path / "list.pt")
     (tmp_path / "text.pt").write_text("hello\n")
     for name, reason in {
-        "changed": "it is damaged: its digest is not that of its bytes",
-        "ranks": "it is not of `fastclip train`: start from it with --pretrained",
-        "no place": "it does not say where its ranks were",
+        "changed": "it is damaged: its bytes do not match the digest",
+        "ranks": "it is not of `fastclip train` (",
+        "no place": "it does not have the place of every rank",
         "no moments": "does not fit this run (KeyError: 'param_groups')",
         "list": "it holds a list",
         "text": "it is not a whole file",
@@ -375,7 +377,7 @@ def test_name_that_the_locale_cannot_read_is_that_of_the_files(tmp_path, capsys)
     assert train(directory) == (3, 6)
     for name in ("params.txt", "out.log"):  # UTF-8, whatever is in them
         assert (directory / name).read_text(encoding="utf-8")
-    assert "resumed from" in said(directory) and "lacks lines" not in capsys.readouterr().err
+    assert "resumed from" in said(directory) and "lack lines" not in capsys.readouterr().err
     assert CheckpointStore(directory / "checkpoints").newest().content["name"] == directory.name
 
 
@@ -398,4 +400,4 @@ def test_run_of_the_command_line_stops_at_damaged_files_and_starts_afresh_if_tol
     assert main([*argv, "--resume", "allow-fresh"]) == 0
     assert_same_run(final(tmp_path, "run"), whole)
     assert epochs_of(directory / "results.jsonl") == [1, 2]
-    assert f"lines 1, 3 of {directory / 'results.jsonl'} are no results" in said(directory)
+    assert f"lines 1, 3 of {directory / 'results.jsonl'} (no results" in said(directory)

@@ -134,7 +134,7 @@ def test_settings_that_may_change_are_said_each_with_both_values(name, other):
         flag = f"--{changed.replace('_', '-')} was "
         # Another setting of the pair may leave this one without effect.
         idle = changed not in {c.name for c in changes(told.to_dict(), found.config, {})}
-        assert idle or f", is {value!r} from step 7 on" in text.split(flag, 1)[1].split("\n")[0]
+        assert idle or f", is now {value!r} from step 7 on" in text.split(flag, 1)[1].split("\n")[0]
 
 
 @pytest.mark.parametrize("name", sorted(FIXED))
@@ -145,8 +145,8 @@ def test_settings_that_may_not_change_are_refused_with_both_values_and_the_reaso
         resumed(content_of(told), told=told, **{name: OTHERS[name], "seed": other})
     text = str(raised.value)
     was = told.loss_name if name == "loss" else getattr(told, name)
-    shown = f"{flag} was {was!r}, is {OTHERS[name]!r} ({FIXED[name]})"
-    assert shown in text and f"--seed was 0, is {other} (" in text
+    shown = f"{flag} was {was!r}, is now {OTHERS[name]!r} ({FIXED[name]})"
+    assert shown in text and f"--seed was 0, is now {other} (" in text
     assert "--pretrained step_6.pt" in text
 
 
@@ -174,7 +174,7 @@ def test_what_is_the_same_in_other_words_is_no_difference(given):
 def test_no_worker_and_one_read_alike_and_a_refusal_names_what_was_given():
     content = content_of(replace(TOLD, workers=0))
     assert resumed(content, workers=1).said == []
-    with pytest.raises(ValueError, match="--workers was 0, is 2 "):
+    with pytest.raises(ValueError, match="--workers was 0, is now 2 "):
         resumed(content, workers=2)
 
 
@@ -183,7 +183,10 @@ def test_setting_that_an_older_checkpoint_lacks_is_taken_for_its_default():
     del content["config"]["grad_clip_norm"]
     assert resumed(content).said == []
     (said,) = resumed(content, grad_clip_norm=2.0).said
-    assert said == "--grad-clip-norm was None (in a version without it), is 2.0 from step 7 on"
+    assert (
+        said
+        == "--grad-clip-norm was None (in a version without this flag), is now 2.0 from step 7 on"
+    )
     content["config"]["of a newer version"] = 3
     assert resumed(content).said == []
 
@@ -192,7 +195,8 @@ def test_weights_to_begin_with_have_no_effect_and_stay_what_they_were():
     found = resumed(content_of(), pretrained="openai")
     assert found.config.pretrained is None
     assert found.said == [
-        "--pretrained was None, is 'openai', without effect: the weights are the checkpoint's"
+        "--pretrained was None, is now 'openai', without effect: "
+        "the weights come from the checkpoint"
     ]
 
 
@@ -205,9 +209,9 @@ def test_another_length_is_said_with_what_the_rate_does():
     told = replace(TOLD, lr_scheduler="cosine", epochs_cooldown=None)
     given = {"lr_scheduler": "cosine", "epochs_cooldown": None}
     said = resumed(content_of(told), epochs=6, **given).said
-    assert said[0] == "--epochs was 3, is 6 from step 7 on"
+    assert said[0] == "--epochs was 3, is now 6 from step 7 on"
     assert said[1].startswith(
-        "the run ends after step 30 instead of 15, and its schedule goes to there: the learning "
+        "the run ends after step 30 instead of 15, and so does its schedule: the learning "
         "rate of step 7 is 0.000475, and would have been 0.000392"
     )
     said = resumed(content_of(told, step=10), epochs=2, **given).said
@@ -225,23 +229,25 @@ def test_fewer_epochs_than_are_done_are_an_error_that_says_how_many_are():
 @pytest.mark.parametrize(
     "data, said",
     [
-        ([("0.tar", "10 bytes"), ("1.tar", "8 bytes")], "1.tar was 7 bytes, is 8 bytes"),
+        ([("0.tar", "10 bytes"), ("1.tar", "8 bytes")], "1.tar was 7 bytes, is now 8 bytes"),
         ([("0.tar", "10 bytes")], "1.tar is gone"),
         ([*KNOWN[TRAIN], ("2.tar", "3 bytes")], "2.tar is new"),
-        (KNOWN[TRAIN][::-1], "the order is another one"),
+        (KNOWN[TRAIN][::-1], "the order has changed"),
         ([(f"{i}.tar", "") for i in range(9)], "and 6 more"),
     ],
 )
 def test_other_training_data_is_refused_by_name(data, said):
-    with pytest.raises(ValueError, match="what --train-data names has changed") as raised:
+    with pytest.raises(ValueError, match="the contents of --train-data have changed") as raised:
         resumed(content_of(), KNOWN | {TRAIN: data}, train_data="other.csv")
     assert said in str(raised.value)
-    assert "--train-data was 'pairs.csv', is 'other.csv'" in str(raised.value)
+    assert "--train-data was 'pairs.csv', is now 'other.csv'" in str(raised.value)
 
 
 def test_other_model_is_refused_by_what_is_other_about_it():
     known = KNOWN | {MODEL: [("embed_dim", "9"), *ARCHITECTURE[1:]]}
-    with pytest.raises(ValueError, match="what --model names has changed: embed_dim was 8, is 9"):
+    with pytest.raises(
+        ValueError, match="the contents of --model have changed: embed_dim was 8, is now 9"
+    ):
         resumed(content_of(), known)
 
 
@@ -250,16 +256,22 @@ def test_teacher_is_known_by_what_it_is_and_neither_comes_nor_goes():
     known = KNOWN | {TEACHER: [("weights", "0a1b")]}
     content = content_of(told, known)
     assert resumed(content, known, distill_model="moved").said == [
-        "--distill-model was 'teacher', is 'moved': what it names is the same"
+        "--distill-model was 'teacher', is now 'moved', with the same contents"
     ]
     content["config"]["distill_model"] = "teacher"  # as it was stored when there was one at most
     assert resumed(content, known, distill_model="teacher").said == []
     other = KNOWN | {TEACHER: [("weights", "2c3d")]}
-    with pytest.raises(ValueError, match="what --distill-model names has changed: weights was 0a"):
+    with pytest.raises(
+        ValueError, match="the contents of --distill-model have changed: weights was"
+    ):
         resumed(content, other, distill_model="teacher")
-    with pytest.raises(ValueError, match=r"--distill-model was 'teacher', is None .the loss would"):
+    with pytest.raises(
+        ValueError, match=r"--distill-model was 'teacher', is now None .the loss would"
+    ):
         resumed(content)
-    with pytest.raises(ValueError, match=r"--distill-model was None, is 'teacher' .the loss would"):
+    with pytest.raises(
+        ValueError, match=r"--distill-model was None, is now 'teacher' .the loss would"
+    ):
         resumed(content_of(), known, distill_model="teacher")
 
 
@@ -268,23 +280,25 @@ def test_stored_teacher_is_known_by_what_it_is_too():
     known = KNOWN | {STORED_TEACHER: [("embeddings", "0a1b"), ("embeddings of teacher 2", "3e")]}
     content = content_of(told, known)
     assert resumed(content, known, distill_embeddings=["moved", "two"]).said == [
-        "--distill-embeddings was ('one', 'two'), is ('moved', 'two'): what it names is the same"
+        "--distill-embeddings was ('one', 'two'), is now ('moved', 'two'), with the same contents"
     ]
     other = KNOWN | {STORED_TEACHER: known[STORED_TEACHER][:1]}
-    with pytest.raises(ValueError, match="--distill-embeddings names has changed: embeddings of t"):
+    with pytest.raises(ValueError, match="--distill-embeddings have changed: embeddings of t"):
         resumed(content, other, distill_embeddings="one")
-    with pytest.raises(ValueError, match=r"--distill-embeddings was .*, is None .the loss would"):
+    with pytest.raises(
+        ValueError, match=r"--distill-embeddings was .*, is now None .the loss would"
+    ):
         resumed(content)
     computed = KNOWN | {TEACHER: [("weights", "2c3d")]}
-    with pytest.raises(ValueError, match=r"--distill-model was None, is 'one' .the loss would"):
+    with pytest.raises(ValueError, match=r"--distill-model was None, is now 'one' .the loss would"):
         resumed(content, computed, distill_model="one")
 
 
 def test_model_and_data_in_another_place_are_the_same():
     found = resumed(content_of(), train_data="moved.csv", model="local-dir:moved")
     assert found.said == [
-        "--train-data was 'pairs.csv', is 'moved.csv': what it names is the same",
-        "--model was 'tiny', is 'local-dir:moved': what it names is the same",
+        "--train-data was 'pairs.csv', is now 'moved.csv', with the same contents",
+        "--model was 'tiny', is now 'local-dir:moved', with the same contents",
     ]
 
 
@@ -293,8 +307,8 @@ def test_other_data_of_an_evaluation_is_said():
     now["zeroshot-val"] = [*KNOWN["zeroshot-val"][:2], ("class 2", "'cow'")]
     now["imagenet-zeroshot-val"] = []
     assert resumed(content_of(), now).warned == [
-        "zeroshot-val is not what was evaluated before, and its numbers do not compare: class 2 "
-        "was 'dog', is 'cow'",
+        "zeroshot-val has changed, so that its metrics before and after do not compare: class 2 "
+        "was 'dog', is now 'cow'",
         "--val-data is no longer evaluated",
         "imagenet-zeroshot-val is evaluated from now on",
     ]
@@ -303,28 +317,33 @@ def test_other_data_of_an_evaluation_is_said():
 def test_evaluation_that_is_new_is_said_to_be_so():
     known = {name: of for name, of in KNOWN.items() if name != VALIDATION}
     found = resumed(content_of(replace(TOLD, val_data=None), known))
-    assert found.said == ["--val-data was None, is 'val.csv' from step 7 on"]
+    assert found.said == ["--val-data was None, is now 'val.csv' from step 7 on"]
     assert found.warned == ["--val-data is evaluated from now on"]
 
 
 def test_run_that_had_ended_says_the_rate_of_its_further_steps_alone():
     said = resumed(content_of(step=15), epochs=4).said
-    assert "learning rate of step 16 is 0.0005; that of the last step" in said[-1]
+    assert "learning rate of step 16 is 0.0005; the learning rate of the last step" in said[-1]
 
 
 def test_checkpoint_that_does_not_know_its_data_says_so_and_compares_the_model():
     (warned,) = resumed(content_of(known=None)).warned
-    assert "does not store what its data is made of" in warned
+    assert "does not store the contents of its data" in warned
     other = MODEL_CONFIG | {"embed_dim": 9}
-    with pytest.raises(ValueError, match="embed_dim was 8, is 9"):
+    with pytest.raises(ValueError, match="embed_dim was 8, is now 9"):
         resumed(content_of(known=None), model_config=other)
 
 
 @pytest.mark.parametrize(
     "was, now, has_average, message",
     [
-        (0.9, None, True, "--ema-decay was 0.9, is not given .*--ema-decay 0 goes on without it"),
-        (None, 0.9, False, "--ema-decay was None, is 0.9 .there is no average to go on with"),
+        (
+            0.9,
+            None,
+            True,
+            "--ema-decay was 0.9, is now not given .*--ema-decay 0 goes on without it",
+        ),
+        (None, 0.9, False, "--ema-decay was None, is now 0.9 .the checkpoint has no average"),
     ],
 )
 def test_average_is_neither_lost_nor_made_up(was, now, has_average, message):
@@ -337,8 +356,12 @@ def test_average_is_neither_lost_nor_made_up(was, now, has_average, message):
 
 def test_average_may_change_its_decay_and_be_dropped_by_name():
     content = content_of(replace(TOLD, ema_decay=0.9), ema_state_dict={})
-    assert resumed(content, ema_decay=0.5).said == ["--ema-decay was 0.9, is 0.5 from step 7 on"]
-    assert resumed(content, ema_decay=0.0).said == ["--ema-decay was 0.9, is 0.0 from step 7 on"]
+    assert resumed(content, ema_decay=0.5).said == [
+        "--ema-decay was 0.9, is now 0.5 from step 7 on"
+    ]
+    assert resumed(content, ema_decay=0.0).said == [
+        "--ema-decay was 0.9, is now 0.0 from step 7 on"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -363,4 +386,4 @@ def test_a_warm_up_that_is_not_given_is_the_checkpoints_however_long_the_run_bec
     assert found.config.warmup == found.training.warmup_steps == 10_000
     assert not any("--warmup" in text for text in found.said)
     given = resumed(content_of(before), warmup=1)
-    assert given.training.warmup_steps == 1 and "--warmup was 10000, is 1" in given.said[0]
+    assert given.training.warmup_steps == 1 and "--warmup was 10000, is now 1" in given.said[0]

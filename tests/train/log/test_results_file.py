@@ -55,7 +55,7 @@ def test_line_that_is_no_result_is_set_aside_and_named(bad, path):
     results = ResultsFile(path, told.append)
     assert results.epochs == {1, 2} and path.read_bytes() == first + last
     assert aside(path).read_bytes() == bad + b"\n"
-    assert told == [f"line 2 of {path} is no results of an epoch, and set aside in {aside(path)}"]
+    assert told == [f"line 2 of {path} (no results of an epoch) is set aside in {aside(path)}"]
     ResultsFile(path, told.append)
     assert len(told) == 1  # once
 
@@ -64,7 +64,7 @@ def test_many_lines_are_counted(path):
     path.write_bytes(b"x\n" * 7)
     told = []
     ResultsFile(path, told.append)
-    assert told[0].startswith(f"lines 1, 2, 3, 4, 5 and 2 more of {path} are no results")
+    assert told[0].startswith(f"lines 1, 2, 3, 4, 5 and 2 more of {path} (no results")
     assert aside(path).read_bytes() == b"x\n" * 7 and path.read_bytes() == b""
 
 
@@ -75,7 +75,7 @@ def test_later_epochs_are_set_aside(path):
     results.keep_until(3)
     assert not told
     results.keep_until(1)
-    assert told == [f"lines 2, 3 of {path} are of epochs after 1, and set aside in {aside(path)}"]
+    assert told == [f"lines 2, 3 of {path} (of epochs after 1) are set aside in {aside(path)}"]
     assert results.epochs == {1} and path.read_text() == '{"epoch": 1}\n'
     assert aside(path).read_text() == '{"epoch": 2}\n{"epoch": 3}\n'
 

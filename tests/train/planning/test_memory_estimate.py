@@ -71,7 +71,7 @@ def test_line_has_the_parts_and_their_sum():
     found = dataclasses.replace(plan(), memory=24 * GIB, weights=2 * GIB, features=GIB // 2)
     line = describe(found, 256)
     total = found.peak(256) / GIB
-    assert "2.00 GiB weights, gradients, AdamW + 0.50 GiB features" in line
+    assert "2.00 GiB for weights, gradients and AdamW + 0.50 GiB for features" in line
     assert f"= {total:.2f} GiB of 24.00 GiB" in line
 
 
@@ -105,7 +105,7 @@ def test_what_a_loss_remembers_and_a_teacher_takes_is_told_apart():
     model = torch.nn.Linear(2**12, 2**12, bias=False)  # 64 MiB
     teachers = Teachers([Teacher(SimpleNamespace(name="large", model=model))])
     assert describe_uncounted(queue, teachers) == (
-        "not counted: 0.06 GiB that the loss remembers, of which a step holds a copy; 0.06 GiB "
-        "weights of large, which teaches"
+        "not in this estimate: 0.06 GiB for the state of the loss, which each step copies; "
+        "0.06 GiB for the weights of the teacher large"
     )
     assert describe_uncounted(ClipLoss(), None) is None

@@ -135,8 +135,10 @@ def test_another_metric_names_another_epoch_or_none(keep, best, run, tmp_path):
     assert aside(again) == ["set_aside_1/epoch_best.pt"]
     assert "epoch_best.pt" not in again.names()
     said = (tmp_path / "out.log").read_text()
-    assert "epoch 1 has been the best so far by image_to_text_R@5, and its checkpoint is" in said
-    assert "epoch_best.pt of epoch 2 is not the best by image_to_text_R@5" in said
+    assert (
+        "epoch 1 has been the best so far by image_to_text_R@5, but its checkpoint is gone" in said
+    )
+    assert "epoch_best.pt is of epoch 2, which is not the best by image_to_text_R@5" in said
 
 
 def test_scores_on_other_data_do_not_count(run, tmp_path):
@@ -146,7 +148,8 @@ def test_scores_on_other_data_do_not_count(run, tmp_path):
     again.best.restore()
     assert aside(again) == ["set_aside_1/epoch_best.pt"]
     assert (
-        "do not count for epoch_best.pt: results.jsonl has 1" in (tmp_path / "out.log").read_text()
+        "of results.jsonl that do not count for epoch_best.pt: 1;"
+        in (tmp_path / "out.log").read_text()
     )
     again.end(2, 0.3)
     assert again.of_best() == 2  # less than on the other data
@@ -190,7 +193,7 @@ def test_metric(asked, has_pairs, tasks, expected):
     "has_pairs, words",
     [
         (True, "one of image_to_text_R@1, .*got 'clip_val_loss'"),
-        (False, "left out where nothing is evaluated, got 'clip_val_loss'"),
+        (False, "left out if nothing is evaluated, got 'clip_val_loss'"),
     ],
 )
 def test_metric_that_is_none_is_refused(has_pairs, words):

@@ -45,8 +45,8 @@ def test_warm_up_that_outlasts_the_run_is_said_with_the_rate_that_is_reached(
     settings, steps, warmup, highest
 ):
     (text,), training = said(**settings)
-    assert f"the run has {steps}, all of them in the warm-up of {warmup}" in text
-    assert f"the learning rate reaches {highest} of the {training.learning_rate:.3g} of" in text
+    assert f"the run has {steps}, which all lie in the warm-up of {warmup}" in text
+    assert f"rises to {highest} (--lr is {training.learning_rate:.3g})" in text
     assert float(highest) == pytest.approx(
         max(learning_rate_at(step, training) for step in range(training.steps)), rel=1e-2
     )
@@ -55,7 +55,10 @@ def test_warm_up_that_outlasts_the_run_is_said_with_the_rate_that_is_reached(
 @pytest.mark.parametrize(
     "settings, message",
     [
-        (dict(epochs_cooldown=3, warmup=0), "is 15 steps, and 10 steps of the 10 steps of the run"),
+        (
+            dict(epochs_cooldown=3, warmup=0),
+            "asks for 15 steps, but the run of 10 steps has 10 steps left",
+        ),
         (dict(epochs_cooldown=2, warmup=4), "falls over 6 steps"),
         (dict(epochs_cooldown=0, warmup=4), "does not fall"),
     ],
@@ -71,19 +74,21 @@ def test_cooldown_that_is_cut_is_said(settings, message):
 def test_warm_up_and_cooldown_longer_than_the_run_are_both_said():
     texts, _ = said(epochs=2, warmup=10, lr_scheduler="const-cooldown", epochs_cooldown=1)
     assert len(texts) == 2
-    assert "all of them in the warm-up" in texts[0] and "falls over 0 steps" in texts[1]
+    assert "all lie in the warm-up" in texts[0] and "falls over 0 steps" in texts[1]
 
 
 def test_average_that_stays_where_it_began_is_said():
     (text,), _ = said(epochs=2, warmup=0, ema_decay=0.9999)
-    assert "--ema-decay 0.9999 over 10 steps: at the end, 100% of the average" in text
+    assert (
+        "--ema-decay 0.9999 is slow for a run of 10 steps: at the end, 100% of the average" in text
+    )
     (text,), _ = said(epochs=2, warmup=0, ema_decay=0.95)
     assert "63% of the average" in text  # 0.95^9
 
 
 def test_a_curve_that_no_step_reaches_is_said():
     (text,), _ = said(epochs=1, warmup=0, batch_curve_every=6)
-    assert text == "--batch-curve-every 6: the run has 5 steps, and so no curve"
+    assert text == "--batch-curve-every 6 gives no curve: the run has 5 steps"
 
 
 @pytest.mark.parametrize(
@@ -103,7 +108,11 @@ def test_impossible_cooldowns_are_refused_by_the_names_of_their_flags(settings, 
     "settings, steps, words",
     [
         (dict(epochs=4), 2, "rises for 2 steps, a tenth of the run's 20"),
-        (dict(epochs=30_000), 10_000, "10,000 steps, the most by default of the run's 150,000"),
+        (
+            dict(epochs=30_000),
+            10_000,
+            "10,000 steps, the longest default warm-up; the run has 150,000",
+        ),
         (dict(epochs=4, warmup=3), 3, None),
         (dict(epochs=4, skip_scheduler=True), 0, None),
         (dict(epochs=1), 0, "rises for 0 steps"),
@@ -119,6 +128,6 @@ def test_warm_up_that_is_not_given_is_a_tenth_of_the_run(settings, steps, words)
 
 def test_warm_up_of_a_checkpoint_is_said_where_it_is_another():
     training = RunConfig(epochs=4, warmup=7).training(STEPS_PER_EPOCH, 1, Moments(0.9, 0.98, 1e-6))
-    assert "7 steps, as the checkpoint says, and not the 2" in default_warmup(
+    assert "7 steps of the checkpoint, though a new run of 20 steps would" in default_warmup(
         RunConfig(epochs=4), training
     )

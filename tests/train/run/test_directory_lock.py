@@ -50,8 +50,8 @@ def test_second_run_is_refused_by_name_before_it_touches_anything(holder, capsys
     for resume in ({}, {"resume": "latest"}):
         assert main(arguments(directory.parent, "mine", **resume)) == 2
         told = capsys.readouterr().err
-        assert f"by process {process.pid} on {socket.gethostname()}, started 2" in told
-        assert "wait for it, stop it or choose another --name" in told
+        assert f"(process {process.pid} on {socket.gethostname()}, started 2" in told
+        assert "wait for its end, stop it or choose another --name" in told
     assert {path.name for path in directory.iterdir()} == {"checkpoints", FILE_NAME}
     assert temporary.exists()
 
@@ -85,7 +85,7 @@ def without_locks(monkeypatch):
 
 def test_without_locks_a_process_of_this_machine_is_found(without_locks, tmp_path):
     (tmp_path / FILE_NAME).write_text(written_by(os.getppid(), socket.gethostname()))
-    with pytest.raises(ValueError, match=f"by process {os.getppid()} on .* if that process is no"):
+    with pytest.raises(ValueError, match=f"process {os.getppid()} on .* if that process is not"):
         DirectoryLock(tmp_path)
 
 
@@ -94,8 +94,8 @@ def test_without_locks_a_process_of_this_machine_is_found(without_locks, tmp_pat
     [
         ("", "both"),
         ("[3", "both"),
-        (written_by(2**22 + 1, socket.gethostname()), "the last one here was by process 4194305"),
-        (written_by(1, "elsewhere\n"), r"by process 1 on elsewhere\n, started 2026-01-01"),
+        (written_by(2**22 + 1, socket.gethostname()), "the last run in it was process 4194305"),
+        (written_by(1, "elsewhere\n"), r"process 1 on elsewhere\n, started 2026-01-01"),
     ],
 )
 def test_without_locks_what_is_not_noticed_is_said(content, told, without_locks, tmp_path):

@@ -72,9 +72,11 @@ def test_taught_run_goes_on_to_the_bit_and_with_the_same_teacher_only(taught, te
     assert run.train() == 0
     assert_same_run(content_in(tmp_path / "same"), content_in(taught))
     other = teacher.replace("epoch_2", "epoch_1")
-    with pytest.raises(ValueError, match="what --distill-model names has changed: weights was "):
+    with pytest.raises(ValueError, match="the contents of --distill-model have changed: weights"):
         resumed("other", distill_model=other)
-    with pytest.raises(ValueError, match=r"--distill-model was .* is None \(the loss would be ano"):
+    with pytest.raises(
+        ValueError, match=r"--distill-model was .* is now None \(the loss would be ano"
+    ):
         resumed("none")
 
 
@@ -91,14 +93,14 @@ def test_teacher_of_other_images_or_texts_is_refused_by_what_is_other(teacher, t
         f"its pixels have standard deviation 9.0, and not {run.run_model.std}"
     ]
     other = replace(ready, tokenizer=lambda texts: ready.tokenizer(texts) + 1)
-    assert objection_to(other, run.run_model) == ["its tokenizer gives other tokens"]
+    assert objection_to(other, run.run_model) == ["its tokenizer makes other tokens"]
 
 
 @pytest.mark.parametrize(
     "flags, message",
     [
-        (dict(loss="queue"), "distill_model must be left out with queue, whose loss has no such"),
-        (dict(margin=0.1), "margin must be 0 with distill_model, whose loss has no such option"),
+        (dict(loss="queue"), "distill_model must be left out with queue, whose loss does not"),
+        (dict(margin=0.1), "margin must be 0 with distill_model, whose loss does not use it"),
         (dict(distill_pretrained="openai"), "has weights of its own"),
     ],
 )
@@ -111,4 +113,7 @@ def test_name_of_a_model_without_weights_is_no_teacher(tmp_path, capsys):
     assert main(arguments(tmp_path, "run", distill_model="ViT-B-32")) == 2
     assert "'ViT-B-32' is the name of an architecture, without weights" in capsys.readouterr().err
     assert main(arguments(tmp_path, "run", distill_pretrained="openai")) == 2
-    assert "distill_pretrained must be left out without distill" in capsys.readouterr().err
+    assert (
+        "distill_pretrained must be left out if distill_model is not given"
+        in capsys.readouterr().err
+    )

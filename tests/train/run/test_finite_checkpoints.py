@@ -72,14 +72,14 @@ def test_skipped_steps_are_counted_over_a_resumption(poison, tmp_path):
     log = (tmp_path / "run" / "out.log").read_text()
     assert "WARNING | the gradient of step 7 is not finite" in log
     assert log.count("Steps left out: 1") == 5 and log.count("Steps left out: 2") == 2
-    assert "epoch 1 is done; 6 steps taken, 2 left out (2 not finite)" in log
+    assert "finished epoch 1; so far, 6 steps taken, 2 left out (2 not finite)" in log
 
 
 def test_run_whose_every_step_overflows_is_no_success(poison, tmp_path, capsys):
     poison(lambda step: True)
     argv = arguments(tmp_path, "run", **SMALL | {"epochs": 1}, precision="amp")
     assert main(argv) == 2
-    told = "no step of {} was taken (of the whole run: 0 steps taken, 4 left out (4 overflow"
+    told = "no step of {} was taken (in the whole run: 0 steps taken, 4 left out (4 overflow"
     assert told.format("epoch 1") in capsys.readouterr().err
     content = final(tmp_path, "run")
     assert content["scaler"]["scale"] == 2.0**12 and content["ema_updates"] == 0
@@ -100,9 +100,10 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path, monkeypatch, capsys
     assert main(arguments(tmp_path, "run", **SMALL)) == 2
     told = capsys.readouterr().err
     assert (
-        "the checkpoint after step 3 is not written, as ['ema_state_dict']['visual.proj']" in told
+        "the checkpoint after step 3 is not written, because ['ema_state_dict']['visual.proj']"
+        in told
     )
-    assert "step_000000002.pt is the newest that is" in told
+    assert "the newest good checkpoint is " in told and "step_000000002.pt: lower" in told
     assert_finite(tmp_path / "run")
 
 
@@ -113,6 +114,6 @@ def test_what_is_not_finite_is_found_among_values_of_all_kinds():
         "f": torch.tensor([2**40]), "g": torch.empty(0), "h": torch.tensor([True]), "i": -nan,
     }  # fmt: skip
     assert stored_not_finite(content) == ["['a'][1]", "['b']['c']", "['i']"]
-    with pytest.raises(FloatingPointError, match=r"x.pt is not written, as \['a'\]\[1\], "):
+    with pytest.raises(FloatingPointError, match=r"x.pt is not written, because \['a'\]\[1\], "):
         require_finite(content, "x.pt")
     require_finite({"a": torch.full((2,), 3e38), "b": torch.zeros(1)}, "x.pt")

@@ -28,13 +28,18 @@ TRANSFORM = image_transform_v2(PreprocessCfg(size=8), True, None, "uint8")
 @pytest.mark.parametrize(
     "settings, free, num_bytes, words",
     [
-        ({}, 20 * BYTES_OF_ALL, BYTES_OF_ALL * 1.25, "all of them are kept"),
-        ({}, 12 * BYTES_OF_ALL, None, "are not kept: a tenth"),
+        ({}, 20 * BYTES_OF_ALL, BYTES_OF_ALL * 1.25, "(--image-cache): all of them"),
+        ({}, 12 * BYTES_OF_ALL, None, "are not kept in memory: a tenth"),
         ({"epochs": 1}, 20 * BYTES_OF_ALL, None, None),
         ({"epochs": 1, "train_num_samples": 140}, 20 * BYTES_OF_ALL, BYTES_OF_ALL * 1.25, "all"),
         ({"image_cache": "0"}, 20 * BYTES_OF_ALL, None, None),
-        ({"image_cache": str(BYTES_OF_ALL // 2)}, 0, BYTES_OF_ALL // 2, "about 50% of them"),
-        ({"image_cache": "1M", "epochs": 1}, 0, 2**20, "all of them are kept"),
+        (
+            {"image_cache": str(BYTES_OF_ALL // 2)},
+            0,
+            BYTES_OF_ALL // 2,
+            "(--image-cache): about 50% of them",
+        ),
+        ({"image_cache": "1M", "epochs": 1}, 0, 2**20, "(--image-cache): all of them"),
     ],
 )
 def test_rule(settings, free, num_bytes, words, source, monkeypatch):
@@ -50,7 +55,7 @@ def test_what_cannot_be_kept_is_said_where_it_was_asked_for(cache, source, monke
     monkeypatch.setattr("multiprocessing.get_start_method", lambda allow_none: "spawn")
     found = keep_images(config, source, TRANSFORM)
     assert found.cache is None and (found.said is None) == (cache == "auto")
-    words = "processes that are started by 'spawn' share no memory"
+    words = "workers that are started by 'spawn' share no memory"
     assert words in (found.said or words)
     found = keep_images(config, source, None)
     assert found.cache is None and (found.said is None) == (cache == "auto")
@@ -86,8 +91,6 @@ def test_memory_that_cannot_be_had_names_the_flag(size, source):
 
 
 def test_image_cache_is_bytes_or_auto():
-    with pytest.raises(
-        ValueError, match="image_cache must be bytes, such as 0 or '20GiB', got 'x'"
-    ):
+    with pytest.raises(ValueError, match=r"image_cache must be a number of bytes, .*, got 'x'"):
         RunConfig(image_cache="x")
     assert RunConfig(image_cache=0).image_cache == "0"

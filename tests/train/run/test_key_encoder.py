@@ -102,11 +102,14 @@ def test_step_that_is_left_out_leaves_the_encoder_of_keys(tmp_path):
     [
         (
             {"queue_momentum": 0.9},
-            r"--queue-momentum was 0.75, is 0.9 \(the keys in the queue",
+            r"--queue-momentum was 0.75, is now 0.9 \(the keys in the queue",
         ),
-        ({"queue_momentum": None}, "--queue-momentum was 0.75, is None"),
-        ({"mask_duplicates": "image"}, "--mask-duplicates was 'caption', is 'image' .the keys in"),
-        ({"mask_duplicates": None}, "--mask-duplicates was 'caption', is None"),
+        ({"queue_momentum": None}, "--queue-momentum was 0.75, is now None"),
+        (
+            {"mask_duplicates": "image"},
+            "--mask-duplicates was 'caption', is now 'image' .the keys in",
+        ),
+        ({"mask_duplicates": None}, "--mask-duplicates was 'caption', is now None"),
     ],
 )
 def test_run_whose_keys_are_others_is_not_gone_on_with(given, message, whole, tmp_path):

@@ -179,7 +179,7 @@ def test_a_queue_has_the_ids_of_earlier_steps(tmp_path):
 def test_ids_that_do_not_last_are_refused_for_a_queue(tmp_path, capsys):
     assert main(arguments(tmp_path, "run", loss="queue", mask_duplicates="both")) == 2
     error = capsys.readouterr().err
-    assert "mask_duplicates must be caption or image with queue, whose keys keep their" in error
+    assert "mask_duplicates must be caption or image with the loss queue, whose keys keep" in error
     with pytest.raises(SystemExit):
         main(arguments(tmp_path, "run", mask_duplicates="text"))
     assert "invalid choice: 'text'" in capsys.readouterr().err

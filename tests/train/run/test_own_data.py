@@ -45,10 +45,12 @@ def test_a_folder_of_ones_own_is_trained_on(train, place, tmp_path, capsys, no_v
     assert train("run", "--epochs", "3", *flags) == 0
     out = capsys.readouterr().out
     for words in (
-        "--train-data: the columns are separated by ';'",
-        "--val-data: the columns are separated by ';'", "all of them are kept in memory",
-        "the learning rate rises for 1 step, a tenth of the run's 18", "epoch 1 is the best so far",
-        "--keep-checkpoints 1: epoch_1.pt removed", " ETA: 0:00:00",
+        "--train-data: the header shows that ';' separates the columns",
+        "--val-data: the header shows that ';' separates the columns",
+        "are kept in the memory of each rank (--image-cache): all of them",
+        "the learning rate rises for 1 step, a tenth of the run's 18 steps",
+        "epoch 1 is the best so far",
+        "--keep-checkpoints 1: removed epoch_1.pt", " ETA: 0:00:00",
     ):  # fmt: skip
         assert words in out, words
     lines = (tmp_path / "run" / "results.jsonl").read_text().splitlines()
@@ -75,7 +77,9 @@ def test_a_run_that_is_made_longer_keeps_its_warm_up_and_its_images(train, tmp_p
     capsys.readouterr()
     assert train("part", "--epochs", "4", "--resume", "latest") == 0
     out = capsys.readouterr().out
-    assert "the warm-up has 1 step, as the checkpoint says, and not the 2" in out
+    assert (
+        "the warm-up keeps the 1 step of the checkpoint, though a new run of 24 steps would" in out
+    )
     assert "--warmup was" not in out
     assert final(tmp_path, "part")["config"]["warmup"] == 1
 
@@ -89,14 +93,14 @@ def test_kept_images_change_nothing(train, tmp_path):
 @pytest.mark.parametrize(
     "flags, words",
     [
-        (["--global-batch-size", "32"], "24 samples are fewer than one batch of 32: give "
+        (["--global-batch-size", "32"], "24 samples do not fill one batch of 32: give "
          "--global-batch-size 2 (ten steps per epoch) or another of at most 24, or more samples; "
-         "--train-num-samples 32 or more has samples several times in a batch"),
+         "--train-num-samples 32 or more repeats samples within a batch"),
         (["--global-batch-size", "12", "--train-num-samples", "8"],
-         "--train-num-samples 12 or more is a batch or more of the 24 that the data has"),
+         "--train-num-samples 12 or more takes at least one batch of the 24 samples"),
         (["--model", "digits"], "--model digits takes the built-in digits and no other images"),
         (["--model", "none.json"], "there is no model configuration at none.json"),
-        (["--best-metric", "top1"], "best_metric must be left out where nothing is evaluated"),
+        (["--best-metric", "top1"], "best_metric must be left out if nothing is evaluated"),
         (["--csv-separator", ","], "is ',' the separator?"),
     ],
 )  # fmt: skip
@@ -112,15 +116,15 @@ def test_a_batch_with_repeats_says_what_they_do_to_the_loss(train, capsys):
     flags = ["--epochs", "1", "--global-batch-size", "96", "--train-num-samples", "96"]
     assert train("repeats", *flags) == 0
     out = capsys.readouterr().out
-    assert "each of the 24 samples 4 times on average: copies of a pair are its negatives" in out
+    assert "each of the 24 samples 4 times on average: copies of a pair count as its" in out
     assert "no model gets below a loss of ln 4 = 1.39 nats; --mask-duplicates both leaves" in out
     assert train("masked", *flags, "--mask-duplicates", "both") == 0
-    assert "--mask-duplicates both leaves out what is the same" in capsys.readouterr().out
+    assert "--mask-duplicates both leaves out the copies" in capsys.readouterr().out
 
 
 def test_a_name_that_is_mistyped_is_said_with_its_neighbours(train, capsys):
     assert train("shapes", "--epochs", "1") == 0
     assert train("shape", "--epochs", "1", "--resume", "latest") == 0
     out = capsys.readouterr().out
-    assert "shape has nothing to resume: starting from the beginning; runs of a similar name" in out
-    assert "there are shapes" in out
+    assert "shape has nothing to resume, and the run starts from the beginning; runs with a" in out
+    assert "similar name are shapes" in out

@@ -11,7 +11,7 @@ from fastclip.train.settings.run_config import RunConfig
     "num, arithmetic, steps, settings, words",
     [
         (24, (1, 1, 96), 1, {}, "24 samples 4 times on average"),
-        (24, (1, 1, 96), 1, {"mask_duplicates": "both"}, "leaves out what is the same"),
+        (24, (1, 1, 96), 1, {"mask_duplicates": "both"}, "leaves out the copies"),
         (24, (1, 3, 4), 2, {}, None),  # a pass has 6 micro-batches, 2 steps
         (24, (2, 3, 2), 2, {}, None),
         (28, (1, 3, 4), 2, {}, "28 samples has 7 micro-batches"),

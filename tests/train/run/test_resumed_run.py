@@ -65,7 +65,7 @@ def test_half_a_run_goes_on_to_the_bit_over_data_that_has_moved(place, tmp_path,
     assert resume(place, tmp_path, "--train-data", tmp_path / "moved") == 0
     assert_same_run(final(tmp_path, "run"), whole)
     said = capsys.readouterr().out.split("resumed from", 1)[1]
-    assert "moved': what it names is the same" in said
+    assert "moved', with the same contents" in said
     assert " from step " not in said and "WARNING" not in said
 
 
@@ -83,7 +83,7 @@ def test_settings_that_are_given_are_those_of_the_steps_that_follow(place, tmp_p
     out = capsys.readouterr().out
     parameters = (tmp_path / "run" / "params.txt").read_text()
     for name, value in given.items():
-        assert f", is {value!r} from step 4 on" in out
+        assert f", is now {value!r} from step 4 on" in out
         assert f"\n{name}: {value}\n" in parameters
     assert "LR: 0.000500" in out  # of step 4 of 6: half of the new one
 
@@ -102,10 +102,11 @@ def test_another_run_is_refused_by_all_that_is_other_and_leaves_what_was_there(
     assert_refused(place, tmp_path, *flags, "--train-data", place / "others")
     error = capsys.readouterr().err
     for said in (
-        "--siglip was False, is True (", "--seed was 0, is 1 (", "--workers was 0, is 2 (",
-        "--lock-text was False, is True (", "2 micro-batches x 2, is 4 pairs in one loss",
-        f"'{place / 'pairs'}', is '{place / 'others'}'; what --train-data names has changed: "
-        "images and captions was 16 files of",
+        "--siglip was False, is now True (", "--seed was 0, is now 1 (",
+        "--workers was 0, is now 2 (", "--lock-text was False, is now True (",
+        "2 micro-batches x 2 pairs, is now 4 pairs in one loss",
+        f"'{place / 'pairs'}', is now '{place / 'others'}'; the contents of --train-data have "
+        "changed: images and captions was 16 files of",
     ):  # fmt: skip
         assert said in error
     assert "Traceback" not in error and error.count("\n") == 1

@@ -82,7 +82,7 @@ def test_run_that_is_told_to_stop_saves_and_goes_on_where_it_was(processes, undi
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGTERM)
     assert finish(process) == 143
-    assert "told to stop: saved after step" in log.read_text()
+    assert "has stopped the run: a checkpoint is saved" in log.read_text()
     assert 0 < final(logs, "stopped")["global_step"] < STEPS
     assert finish(start(processes, [*argv, "--resume", "latest"])) == 0
     assert_same_run(final(logs, "stopped"), whole)
@@ -107,7 +107,7 @@ def test_signal_to_all_processes_of_a_run_leaves_its_workers_until_it_has_saved(
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGTERM)
     assert finish(process, 30) == 143
-    assert "told to stop: saved after step" in log.read_text()
+    assert "has stopped the run: a checkpoint is saved" in log.read_text()
     assert final(tmp_path, "group")["global_step"] >= 5
 
 
@@ -154,7 +154,7 @@ def test_foreign_checkpoint_is_not_resumed_and_says_what_to_do(undisturbed, tmp_
     torch.save({"epoch": 1, "state_dict": whole["state_dict"]}, tmp_path / "theirs.pt")
     argv = arguments(tmp_path, "mine", resume=tmp_path / "theirs.pt")
     assert main(argv) == 2
-    assert "is not of `fastclip train`: start from it with --pretrained" in capsys.readouterr().err
+    assert "start from its weights with --pretrained" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -163,7 +163,7 @@ def test_checkpoint_of_another_global_batch_is_not_resumed(undisturbed, tmp_path
     path = logs / "whole" / "checkpoints" / f"epoch_{EPOCHS}.pt"
     assert main(arguments(tmp_path, "other", global_batch_size=256, resume=path)) == 2
     error = capsys.readouterr().err
-    assert "a step was 128 pairs in one loss" in error and "is 256 pairs in one loss" in error
+    assert "a step was 128 pairs in one loss" in error and "is now 256 pairs in one loss" in error
 
 
 @pytest.mark.slow

@@ -80,7 +80,7 @@ def test_features_are_those_of_the_towers_and_the_decoder_has_no_part(made):
 @pytest.mark.parametrize(
     "flags, message",
     [
-        (["--loss", "dcl"], "loss must be clip with local-dir:.*whose loss is that of CLIP and of"),
+        (["--loss", "dcl"], "loss must be clip with local-dir:.*whose loss is the sum"),
         (["--siglip"], "loss must be clip with"),
         (["--matryoshka-dims", "16"], "matryoshka_dims must be left out with"),
         (["--loss", "dcl", "--coca-caption-loss-weight", "1"], "coca_caption_loss_weight must be"),

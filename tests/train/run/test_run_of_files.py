@@ -90,11 +90,11 @@ def test_settings_that_cannot_do_what_they_say_are_warned_about_first(made, tmp_
     out = capsys.readouterr().out
     warned = [line.split(" | ")[-1] for line in out.splitlines() if "WARNING" in line]
     for text in (
-        "the run has 2 steps, all of them in the warm-up of 10,000 steps: the learning rate "
-        "reaches 1e-07",
+        "the run has 2 steps, which all lie in the warm-up of 10,000 steps: the learning rate "
+        "rises to 1e-07",
         "--precision pure_bf16 trains bfloat16 parameters without a float32 copy",
         "--epochs-cooldown has no effect",
-        "--ema-decay 0.999 over 2 steps",
+        "--ema-decay 0.999 is slow for a run of 2 steps",
     ):
         assert any(text in line for line in warned), text
         assert out.index(text) < out.index("Train Epoch")
@@ -153,6 +153,6 @@ def test_average_of_a_checkpoint_is_dropped_where_that_is_asked_for_alone(made, 
     path = tmp_path / "averaged" / "run" / "checkpoints" / "epoch_1.pt"
     flags += ["--resume", str(path)]
     assert train(made, tmp_path / "forgotten", *flags) == 2
-    assert "its average of the weights would be lost; --ema-decay 0" in capsys.readouterr().err
+    assert "the average of the weights would be lost; --ema-decay 0" in capsys.readouterr().err
     assert train(made, tmp_path / "dropped", *flags, "--ema-decay", "0") == 0
-    assert "--ema-decay was 0.5, is 0.0 from step 3 on" in capsys.readouterr().out
+    assert "--ema-decay was 0.5, is now 0.0 from step 3 on" in capsys.readouterr().out

@@ -108,4 +108,4 @@ def test_sharded_run_is_the_replicated_one_and_resumes_to_the_bit(whole, tmp_pat
 
 def test_sharding_one_process_is_refused_with_what_to_do(tmp_path, capsys):
     assert main(arguments(tmp_path, "alone", fsdp=True)) == 2
-    assert "there is one: start with torchrun" in capsys.readouterr().err
+    assert "there is only one: start the run with torchrun" in capsys.readouterr().err

@@ -116,7 +116,7 @@ def test_a_locked_text_tower_trains_its_projection_alone(made, tmp_path):
     [
         (None, "model has weights of its own"),
         ("digits", "the text tower of digits is not of transformers"),
-        ("ViT-B-32", "the text tower of ViT-B-32 is not of transformers"),
+        ("ViT-B-32", "the text tower of ViT-B-32 is not an encoder of"),
     ],
 )
 def test_weights_of_the_text_tower_alone_are_refused_where_there_are_none(

@@ -58,9 +58,7 @@ class Average:
     module = torch.nn.Linear(2**18, 2**10, bias=False, device="meta")
 
 
-@pytest.mark.parametrize(
-    "average, said", [(None, None), (Average, "3 epochs that stay will have 3.0")]
-)
+@pytest.mark.parametrize("average, said", [(None, None), (Average, "keeps will take 3.0")])
 def test_disk_of_epochs_counts_the_averages(average, said, tmp_path):
     checkpoints = object.__new__(RunCheckpoints)
     checkpoints.state = SimpleNamespace(average=average)

@@ -109,7 +109,7 @@ def test_waiting_for_data(number, after, steps, whole, tmp_path, monkeypatch):
     assert main(arguments(tmp_path, "stopped", **SETTINGS)) == 128 + number
     log = (tmp_path / "stopped" / "out.log").read_text()
     name = signal.Signals(number).name
-    assert f"told to stop: saved after step {steps}, as {name} came" in log
+    assert f"{name} has stopped the run: a checkpoint is saved after step {steps}" in log
     assert final(tmp_path, "stopped")["global_step"] == steps
     goes_on(monkeypatch, tmp_path, whole)
 

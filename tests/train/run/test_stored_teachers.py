@@ -91,7 +91,9 @@ def test_teachers_of_both_kinds_are_averaged_after_their_softmax(teachers, folde
     assert outcome.terms["distill_loss"] == pytest.approx(expected[1].item(), rel=1e-4)
     assert alone[1].item() != pytest.approx(expected[1].item(), rel=1e-3)
     said = run.teachers.descriptions()
-    assert [line.split(" teaches")[0] for line in said] == [*teachers, folders[0]]
+    assert [line.split(":")[0] for line in said] == [
+        f"teacher {x}" for x in (*teachers, folders[0])
+    ]
     assert said[2].endswith("logit scale 20") and f"32 embeddings of '{teachers[0]}'" in said[2]
     names = [name for name, _ in run.teachers.contents()["--distill-model"]]
     assert names == [
@@ -113,9 +115,13 @@ def test_run_goes_on_to_the_bit_and_with_the_same_embeddings_only(folders, teach
     assert resumed.train() == 0
     assert_same_run(content_in(tmp_path / "resumed"), content_in(tmp_path / "whole"))
     for name, settings, message in (
-        ("other", {"distill_embeddings": folders[::-1]}, "what --distill-embeddings names has cha"),
+        ("other", {"distill_embeddings": folders[::-1]}, "the contents of --distill-embeddings ha"),
         ("one", {"distill_embeddings": folders[:1]}, "embeddings of teacher 2 is gone"),
-        ("computed", {"distill_model": teachers}, "--distill-embeddings was .*, is None .the loss"),
+        (
+            "computed",
+            {"distill_model": teachers},
+            "--distill-embeddings was .*, is now None .the loss",
+        ),
     ):
         with pytest.raises(ValueError, match=message):
             run(name, **settings).resume(first)
@@ -125,7 +131,7 @@ def test_embeddings_of_other_data_are_refused(teachers, tmp_path, capsys):
     folder = embedded(teachers[0], tmp_path / "embeddings", num=NUM + 1)
     assert main(arguments(tmp_path, "run", distill_embeddings=folder)) == 2
     error = capsys.readouterr().err
-    assert f"{folder} cannot teach: its embeddings are of 'DigitSource', and that is other" in error
+    assert f"{folder} cannot be a teacher: it has embeddings of 'DigitSource', which is" in error
     assert "--train-data digits" in error
     assert main(arguments(tmp_path, "run", distill_embeddings=tmp_path / "none")) == 2
     assert "none has no embeddings" in capsys.readouterr().err
@@ -183,16 +189,16 @@ def without_scale(folder):
 @pytest.mark.parametrize(
     "edit, message",
     [
-        (lambda folder: (folder / MANIFEST).unlink(), "cannot teach: it has no manifest, and so"),
+        (lambda folder: (folder / MANIFEST).unlink(), "cannot be a teacher: it has no manifest"),
         (lambda folder: (folder / MANIFEST).write_text("{"), r"embeddings\.json "),
-        (lambda folder: change(folder, source=None), "it does not say of which data it is"),
+        (lambda folder: change(folder, source=None), "its manifest does not say which data"),
         (lambda folder: change(folder, model=None), "distill_logit_scale must be given: .* does"),
-        (lambda folder: change(folder, normalized=False), "its embeddings are no unit vectors"),
+        (lambda folder: change(folder, normalized=False), "its embeddings are not unit vectors"),
         (lambda folder: change(folder, statistics=None), "is not complete: 32 rows are written"),
         (damage, r"text_emb_00000\.npy has .* bytes, but should have"),
         (one_side, "it has no embeddings of texts: fastclip embed --images --texts writes both"),
-        (earlier, "it does not say which sample a row is of, as earlier versions of"),
-        (without_scale, "the logit scale of its model is nan"),
+        (earlier, "it does not say which sample each row belongs to, because an"),
+        (without_scale, "the logit scale of its model must be .*, got nan"),
     ],
 )
 def test_folder_that_cannot_teach_is_refused_by_what_it_lacks(edit, message, folders, tmp_path):
@@ -208,7 +214,7 @@ def test_teacher_that_a_folder_does_not_name_has_the_scale_that_is_given(folders
     change(folder, model=None)
     teacher = StoredTeacher(str(folder), 70.0)
     assert teacher.logit_scale == 70
-    assert teacher.description().endswith("32 embeddings of a model that it does not name, logit "
+    assert teacher.description().endswith("32 embeddings of a model without a name, with logit "
                                           "scale 70")  # fmt: skip
     (known,) = teacher.contents()
     assert known == StoredTeacher(folders[0]).contents()[-1]
@@ -257,8 +263,8 @@ def test_sample_without_an_embedding_is_left_out_and_counted(tmp_path, capsys):
     capsys.readouterr()
     assert main(list(map(str, argv))) == 0
     out = capsys.readouterr().out
-    assert f"{folder} teaches: 8 embeddings of " in out
-    assert "samples of the data without one, which are left out: 1" in out
+    assert f"teacher {folder}: 8 embeddings of " in out
+    assert "samples without an embedding, which training leaves out: 1" in out
     (results,) = map(json.loads, (tmp_path / "run/results.jsonl").read_text().splitlines())
     assert results["bad_samples"]["counts"] == {NO_EMBEDDING: 1}
     assert results["train_losses"].keys() == {"contrastive_loss", "distill_loss"}
