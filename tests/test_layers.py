@@ -16,6 +16,7 @@ LAYERS = [
     {
         "atomic_file",
         "confidence",
+        "counted",
         "drawing",
         "file_lock",
         "hub",

@@ -15,6 +15,7 @@ from fastclip.commands.model_arguments import (
     model_of,
     refusing,
 )
+from fastclip.counted import counted
 from fastclip.data.loading.bad_samples import listed
 from fastclip.data.sources.image_files import image_files
 from fastclip.evaluate.answers import Answer
@@ -171,7 +172,7 @@ def _summary(
 ) -> str:  # fmt: skip
     line = _counted(num_classified, skipped)
     if others:
-        line += f"; {_plural(others.total(), 'file')} in folders ignored: {listed(others)}"
+        line += f"; {counted(others.total(), 'file')} in folders ignored: {listed(others)}"
     names = classifier.names
     classes = f"{len(names):,} classes, {prompts.said}"
     if len(prompts.names) > len(names):
@@ -181,12 +182,8 @@ def _summary(
 
 
 def _counted(num_classified: int, skipped: Counter[str]) -> str:
-    line = f"{_plural(num_classified, 'image')} classified"
+    line = f"{counted(num_classified, 'image')} classified"
     return f"{line}, {skipped.total()} skipped: {listed(skipped)}" if skipped else line
-
-
-def _plural(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def _positive(text: str) -> int:

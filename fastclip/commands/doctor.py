@@ -14,6 +14,7 @@ from fastclip.backends.cuda import library
 from fastclip.backends.gpu import device as gpu_device
 from fastclip.backends.gpu import own_verdicts
 from fastclip.backends.gpu.known import VERIFY
+from fastclip.counted import counted
 from fastclip.data.tokenizers.openai_vocabulary import (
     locate_openai_vocabulary,
     openai_vocabulary_address,
@@ -120,8 +121,8 @@ def _print_gpu(device: torch.device) -> None:
     holding = sum(own_verdicts.is_current(row, device) for row in rows)
     if rows:
         print(
-            f"  {path} has {len(rows)} verdicts of your own; {holding} hold for this GPU, its "
-            "driver and the versions that are installed"
+            f"  {path} has {counted(len(rows), 'verdict')} of your own; {holding} hold for this "
+            "GPU, its driver and the versions that are installed"
         )
     print(f"  {VERIFY} checks and times all kernels on this GPU")
 

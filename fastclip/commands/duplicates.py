@@ -6,6 +6,7 @@ import sys
 
 from fastclip.commands.model_arguments import refusing
 from fastclip.commands.searched import add_folder_arguments, opened
+from fastclip.counted import counted
 from fastclip.printable import printable
 from fastclip.search.duplicates import ALIKE, duplicates
 from fastclip.search.results import name_of
@@ -51,10 +52,9 @@ def _duplicates(args: argparse.Namespace) -> int:
         else:
             print("\n".join([*map(printable, names), ""]))
     total = sum(map(len, found.groups))
-    groups = "group" if len(found.groups) == 1 else "groups"
     summary = (
-        f"{len(found.groups):,} {groups} of {total:,} near duplicates among {len(side):,} rows, at "
-        f"a cosine of {args.threshold:g} or more"
+        f"{counted(len(found.groups), 'group')} of {total:,} near duplicates among {len(side):,} rows, "
+        f"at a cosine of {args.threshold:g} or more"
     )
     if found.num_unusable:
         summary += (

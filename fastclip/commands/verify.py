@@ -15,6 +15,7 @@ from fastclip.backends.gpu import own_verdicts
 from fastclip.benchmarks.gpu.kernels import missing_from, sets_on
 from fastclip.benchmarks.gpu.verify import words
 from fastclip.benchmarks.gpu.verify.verification import Finding, verify
+from fastclip.counted import counted
 from fastclip.printable import printable_lines
 
 SECONDS = 240.0
@@ -58,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         if args.show:
             return _show()
         if args.forget:
-            print(f"Forgot {own_verdicts.forget()} verdicts in {own_verdicts.path()}.")
+            print(f"Forgot {counted(own_verdicts.forget(), 'verdict')} in {own_verdicts.path()}.")
             return 0
         objection = _objection_to(args.device)
         if objection is not None:

@@ -54,7 +54,7 @@ def test_missing_package_is_said_before_weights_are_read(tmp_path, monkeypatch, 
 
 def test_folder_that_exists_is_said_before_weights_are_read(nothing_else, capsys):
     told = refused(capsys, nothing_else / "no-model", "--onnx", nothing_else)
-    assert "exists: choose another place" in told
+    assert "exists: choose another path" in told
 
 
 def test_models_that_are_not_there_or_do_not_fit_are_refused(nothing_else, digits, capsys):

@@ -185,7 +185,7 @@ def test_global_batch_that_cannot_be_dealt_raises():
     ):
         RunConfig(global_batch_size=1000).arithmetic(3)
     with pytest.raises(
-        ValueError, match=r"100 must be a multiple of .* 1 ranks x micro_batch_size 64"
+        ValueError, match=r"100 must be a multiple of .* 1 rank x micro_batch_size 64"
     ):
         RunConfig(global_batch_size=100, micro_batch_size=64).arithmetic(1)
 

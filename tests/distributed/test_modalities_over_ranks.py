@@ -238,7 +238,7 @@ def test_what_is_wrong_on_one_rank_is_an_error_on_all(ranks):
     message = "the loss must be the same on ranks 0 to 1, got modalities_loss, modalities_loss with"
     assert all(x.startswith(f"{message} wrong modalities") for x in of_others)
     expected = ("the modality 'smell' is in none", "features must be a dict", "image and text must",
-                "indices['text'] must be different")  # fmt: skip
+                "indices['text'] must all be different")  # fmt: skip
     for found, start in zip(own, expected, strict=True):
         assert found.startswith(start)
 

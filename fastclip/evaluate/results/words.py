@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from fastclip.counted import counted
 from fastclip.evaluate.results.compared import Compared
 from fastclip.evaluate.results.result import (
     CLASSIFICATION,
@@ -118,7 +119,7 @@ def _sentences(result: Result) -> Iterator[str]:
     for what, num in ties.items() if isinstance(ties, dict) else [("", ties)]:
         if num:
             where = f" ({what.replace('_', ' ')})" if what else ""
-            yield f"{num:,} {'tie' if num == 1 else 'ties'} counted against the model{where}."
+            yield f"{counted(num, 'tie')} counted against the model{where}."
     if shared := result.about.get("captions_of_several_images"):
         yield (
             f"{shared:,} captions are shared by several images. Each counts for its own image, and "

@@ -3,6 +3,7 @@
 Settings without any effect are in `settings/idle.py`.
 """
 
+from fastclip.counted import counted
 from fastclip.train.settings.loss_config import QUEUE
 from fastclip.train.settings.optimisation_config import WARMUP_FRACTION, OptimisationConfig
 from fastclip.train.settings.output_config import LogConfig
@@ -42,6 +43,8 @@ def default_warmup(config: OptimisationConfig, training: StepConfig) -> str | No
             f"--warmup is not given: the warm-up keeps the {_steps(warmup)} of the checkpoint, "
             f"though a new run of {_steps(training.steps)} would have a warm-up of {usual:,}"
         )
+    if warmup == 0:
+        return f"--warmup is not given: a run of {_steps(training.steps)} has no warm-up"
     part = (
         "a tenth of the run's"
         if warmup == training.steps // WARMUP_FRACTION
@@ -113,4 +116,4 @@ def _of_queue(config: RunConfig, training: StepConfig, steps_per_epoch: int) -> 
 
 
 def _steps(num: int) -> str:
-    return f"{num:,} step" if num == 1 else f"{num:,} steps"
+    return counted(num, "step")

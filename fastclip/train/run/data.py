@@ -226,7 +226,10 @@ def _num_steps(config: DataConfig, source: Source, global_batch_size: int) -> in
         raise ValueError(
             "--train-data does not say how many samples it has: give --train-num-samples"
         )
+    if num_samples < 2:
+        raise ValueError(f"a contrastive loss needs at least 2 samples, got {num_samples}")
     if num_samples < global_batch_size:
+        suitable = max(2, num_samples // 10)
         own = source.num_samples()
         more = f"; --train-num-samples {global_batch_size} or more "
         if own is None:
@@ -237,7 +240,7 @@ def _num_steps(config: DataConfig, source: Source, global_batch_size: int) -> in
             more += f"takes at least one batch of the {own:,} samples of the data"
         raise ValueError(
             f"{num_samples:,} samples do not fill one batch of {global_batch_size:,}: give "
-            f"--global-batch-size {max(1, num_samples // 10)} (ten steps per epoch) or another of "
-            f"at most {num_samples:,}, or more samples{more}"
+            f"--global-batch-size {suitable} ({num_samples // suitable} steps per epoch) or "
+            f"another of at most {num_samples:,}, or more samples{more}"
         )
     return num_samples // global_batch_size

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from fastclip.counted import counted
 from fastclip.train.memory.activation_budget import parse_budget
 from fastclip.train.settings.setting import Settings, setting
 
@@ -61,9 +62,10 @@ class BatchConfig(Settings):
         if self.global_batch_size is not None and self.micro_batch_size is None:
             micro = math.gcd(whole // world_size or 1, micro) if whole % world_size == 0 else micro
         if whole % (world_size * micro):
+            ranks = counted(world_size, "rank")
             raise ValueError(
                 f"global_batch_size {whole} must be a multiple of the pairs that all ranks encode "
-                f"at a time, {world_size} ranks x micro_batch_size {micro} = {world_size * micro}"
+                f"at a time, {ranks} x micro_batch_size {micro} = {world_size * micro}"
             )
         count = whole // (world_size * micro)
         if self.global_batch_size is not None and self.accum_freq not in (1, count):
@@ -88,6 +90,8 @@ class Arithmetic:
 
     def __str__(self) -> str:
         return (
-            f"{self.global_batch_size:,} pairs in one loss = {self.world_size} ranks x "
-            f"{self.num_micro_batches} micro-batches x {self.micro_batch_size} pairs"
+            f"{counted(self.global_batch_size, 'pair')} in one loss = "
+            f"{counted(self.world_size, 'rank')} x "
+            f"{counted(self.num_micro_batches, 'micro-batch', 'micro-batches')} x "
+            f"{counted(self.micro_batch_size, 'pair')}"
         )

@@ -152,7 +152,7 @@ def test_settings_that_may_not_change_are_refused_with_both_values_and_the_reaso
 
 @pytest.mark.parametrize("name", SIZES)
 def test_another_number_of_pairs_is_refused_however_it_is_given(name):
-    with pytest.raises(ValueError, match="a step was 64 pairs in one loss = 1 ranks x 1 micro"):
+    with pytest.raises(ValueError, match="a step was 64 pairs in one loss = 1 rank x 1 micro"):
         resumed(content_of(), **{name: OTHERS[name]})
 
 

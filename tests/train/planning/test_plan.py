@@ -152,7 +152,7 @@ def test_command_says_what_to_try_where_nothing_fits(monkeypatch, capsys):
     assert main(["plan", "--model", "Small", "--gpu-memory", "4MiB"]) == 1
     assert "nothing fits: try --grad-checkpointing" in capsys.readouterr().out
     assert main(["plan", "--model", "ViT-L-15"]) == 2
-    assert "near ViT-L-16, ViT-L-14" in capsys.readouterr().err
+    assert "similar names are ViT-L-16, ViT-L-14" in capsys.readouterr().err
     assert main(["plan", "--model", "ViT-L-14", "--gpu-memory", "much"]) == 2
     assert "--gpu-memory must be a number of bytes" in capsys.readouterr().err
 

@@ -115,7 +115,7 @@ def test_impossible_cooldowns_are_refused_by_the_names_of_their_flags(settings, 
         ),
         (dict(epochs=4, warmup=3), 3, None),
         (dict(epochs=4, skip_scheduler=True), 0, None),
-        (dict(epochs=1), 0, "rises for 0 steps"),
+        (dict(epochs=1), 0, "a run of 5 steps has no warm-up"),
     ],
 )
 def test_warm_up_that_is_not_given_is_a_tenth_of_the_run(settings, steps, words):

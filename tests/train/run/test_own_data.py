@@ -67,7 +67,7 @@ def test_a_folder_of_ones_own_is_trained_on(train, place, tmp_path, capsys, no_v
     finally:
         (place / "gone.json").rename(place / "tiny.json")
     out = capsys.readouterr().out
-    assert "step_000000018.pt" in out and "the tokenizer is of bytes" in out
+    assert "step_000000018.pt" in out and "wrote the byte tokenizer" in out
     assert (tmp_path / "hf" / "merges.txt").read_text() == "#version: 0.2\n"
 
 
@@ -94,7 +94,7 @@ def test_kept_images_change_nothing(train, tmp_path):
     "flags, words",
     [
         (["--global-batch-size", "32"], "24 samples do not fill one batch of 32: give "
-         "--global-batch-size 2 (ten steps per epoch) or another of at most 24, or more samples; "
+         "--global-batch-size 2 (12 steps per epoch) or another of at most 24, or more samples; "
          "--train-num-samples 32 or more repeats samples within a batch"),
         (["--global-batch-size", "12", "--train-num-samples", "8"],
          "--train-num-samples 12 or more takes at least one batch of the 24 samples"),

@@ -174,7 +174,7 @@ def test_run_directory_has_what_open_clips_has(undisturbed):
     lines = (directory / "out.log").read_text().splitlines()
     steps = [line for line in lines if "Train Epoch" in line]
     assert len(steps) == STEPS and "Train Epoch: 0 [128/512 (25%)] Data (t): " in steps[0]
-    assert "128 pairs in one loss = 1 ranks x 4 micro-batches x 32" in lines[0]
+    assert "128 pairs in one loss = 1 rank x 4 micro-batches x 32" in lines[0]
     results = [json.loads(x) for x in (directory / "results.jsonl").read_text().splitlines()]
     assert [r["epoch"] for r in results] == list(range(1, EPOCHS + 1))
     assert whole["epoch"] == EPOCHS and whole["samples_seen"] == 128 * STEPS

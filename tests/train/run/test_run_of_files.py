@@ -57,7 +57,7 @@ def train(made, logs, *flags):
     "flags, message",
     [
         ("--zeroshot-data classes --zeroshot-templates further.txt",
-         "further.txt, line 2: 'a photo of a {d}.' is no template"),
+         "further.txt, line 2: 'a photo of a {d}.' is not a template"),
         ("--zeroshot-data classes --zeroshot-templates blank.txt", "blank.txt is empty"),
         ("--zeroshot-data digits --zeroshot-classes further.txt", "got 2 names for 10"),
         ("--zeroshot-data damaged", "zeroshot-val has no sample that can be used: 2 of 2"),

@@ -114,8 +114,8 @@ def test_a_locked_text_tower_trains_its_projection_alone(made, tmp_path):
 @pytest.mark.parametrize(
     "model, message",
     [
-        (None, "model has weights of its own"),
-        ("digits", "the text tower of digits is not of transformers"),
+        (None, "model comes with its weights"),
+        ("digits", "the text tower of digits is not an encoder of transformers"),
         ("ViT-B-32", "the text tower of ViT-B-32 is not an encoder of"),
     ],
 )
