@@ -53,8 +53,8 @@ def _duplicates(args: argparse.Namespace) -> int:
             print("\n".join([*map(printable, names), ""]))
     total = sum(map(len, found.groups))
     summary = (
-        f"{counted(len(found.groups), 'group')} of {total:,} near duplicates among {len(side):,} rows, "
-        f"at a cosine of {args.threshold:g} or more"
+        f"{counted(len(found.groups), 'group')} of {total:,} near duplicates among {len(side):,} "
+        f"rows, at a cosine of {args.threshold:g} or more"
     )
     if found.num_unusable:
         summary += (
