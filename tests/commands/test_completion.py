@@ -48,6 +48,25 @@ def test_other_shells_get_every_flag_and_choice():
     assert "-l lr -r -d 'The user'\"'\"'s rate'" in fish and "-l fsdp -d Shard" in fish
 
 
+@pytest.mark.skipif(shutil.which("fish") is None, reason="there is no fish")
+@pytest.mark.parametrize(
+    "line, expected",
+    [
+        ("fastclip tra", ["train"]),
+        ("fastclip train --l", ["--loss", "--lr"]),
+        ("fastclip train --loss si", ["siglip"]),
+        ("fastclip --v", ["--version"]),
+    ],
+)
+def test_fish_completes(line, expected, tmp_path, monkeypatch):
+    for name in ("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    (tmp_path / "script").write_text(completion("fish", {"train": TRAIN}, OWN))
+    ask = f"source {tmp_path}/script; complete -C '{line}'"
+    fish = subprocess.run(["fish", "-c", ask], capture_output=True, text=True, check=True)
+    assert [words.split("\t")[0] for words in fish.stdout.splitlines()] == expected
+
+
 def test_shell_that_is_unknown_is_refused():
     with pytest.raises(ValueError, match="one of bash, zsh, fish, got 'csh'"):
         completion("csh", {}, OWN)
