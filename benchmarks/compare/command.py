@@ -40,7 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--fail-if-unclear", action="store_true",
-        help="Also exit with 1 if one cannot tell, because of noise, few rounds or other machines.",
+        help="Also exit with 1 if one cannot tell, because of noise, few rounds or other machines, "
+        "or because a provider was not timed where the one of --base was.",
     )  # fmt: skip
     parser.set_defaults(handler=run)
 
@@ -67,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"fastclip bench compare: {summary(comparison)}", file=sys.stderr)
     failing = [SLOWER, *([UNCLEAR] if args.fail_if_unclear else [])]
     fails = any(comparison.with_verdict(verdict) for verdict in failing) or comparison.only_before
+    fails = fails or (args.fail_if_unclear and comparison.untimed)
     if limit is None or not fails:
         return 0
     for key, reason in comparison.only_before.items():

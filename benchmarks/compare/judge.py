@@ -50,6 +50,7 @@ class Comparison(NamedTuple):
     only_before: dict[Key, str]  # timed in the first run only, and the reason
     only_after: list[Key]
     differences: list[str]  # of the machines
+    untimed: dict[Key, str]  # what a provider of the same run has instead of a time
 
     def with_verdict(self, verdict: str) -> list[Compared]:
         return [one for one in self.compared if one.verdict == verdict]
@@ -113,7 +114,7 @@ def compare_runs(before: Results, after: Results, limit: float | None = None) ->
     if differences and limit is not None:
         compared = [_of_other_machines(one) for one in compared]
     alone = [key for key in rows_after if key not in rows_before]
-    return Comparison(compared, gone, alone, differences)
+    return Comparison(compared, gone, alone, differences, {})
 
 
 def compare_providers(results: Results, base: str, limit: float | None = None) -> Comparison:
@@ -143,7 +144,12 @@ def compare_providers(results: Results, base: str, limit: float | None = None) -
             alone.append(key)
     if not compared:
         raise ValueError(f"--base: no other provider is timed on a case of {base!r}")
-    return Comparison(compared, {}, alone, [])
+    untimed = {
+        key: row.reason or ABSENT
+        for row in results.rows
+        if (key := _key(row)) not in rows and key._replace(provider=base) in rows
+    }
+    return Comparison(compared, {}, alone, [], untimed)
 
 
 def timed_rows(results: Results) -> dict[Key, Row]:

@@ -58,15 +58,17 @@ def _page(
             "Only in the first", [f"{key}: {why}" for key, why in comparison.only_before.items()]
         )
     )
+    parts.append(_alone("Not timed", [f"{key}: {why}" for key, why in comparison.untimed.items()]))
     parts.append(_alone(title_of_others, comparison.only_after))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def summary(comparison: Comparison) -> str:
-    """Return a line with the number of each verdict, and of rows that only the first run has."""
+    """Return a line with the number of each verdict, and of rows that lack a time to compare."""
     verdicts = (SLOWER, UNCLEAR, ALLOWED, NOISE, FASTER)
     counts = {verdict: len(comparison.with_verdict(verdict)) for verdict in verdicts}
     counts["only in the first"] = len(comparison.only_before)
+    counts["not timed"] = len(comparison.untimed)
     return ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
 
 

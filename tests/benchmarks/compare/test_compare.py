@@ -157,6 +157,20 @@ def test_providers_of_one_run_are_compared_round_by_round(saved, capsys):
     assert compare(path, "--base", "new", "--fail-if-slower", "10%") == 0
 
 
+def test_a_provider_that_was_not_timed_is_named_and_unclear(saved, capsys):
+    broken = Row(CASE, "new", reason="it ran out of memory")
+    path = saved("a", row("old"), row("other"), broken)
+    gate = "--base", "old", "--fail-if-slower", "10%"
+    for options, status in ((), 0), (("--fail-if-unclear",), 1):
+        assert compare(path, *gate, *options) == status
+        told = capsys.readouterr()
+        assert "## Not timed\n\n- new on random-64x32-float32-scale100: it ran out of" in told.out
+        assert "1 not timed" in told.err
+    # On a case that the base was not timed on, nothing is missing.
+    elsewhere = dataclasses.replace(broken, case=Case(N=128, D=32))
+    assert compare(saved("a", row("old"), row("other"), elsewhere), *gate, "--fail-if-unclear") == 0
+
+
 def test_files_without_samples_cannot_be_judged(saved, capsys):
     old = row()
     old.timing = dataclasses.replace(old.timing, samples=(), matmul_samples=())
