@@ -10,30 +10,26 @@ import functools
 import hashlib
 import math
 import os
-import signal
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
-from multiprocessing import active_children
-from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from fastclip.data.loading.bad_samples import BadSamples, DataError
 from fastclip.data.loading.beside import Beside
 from fastclip.data.loading.decoding import Decoder, keeps_sizes
-from fastclip.data.loading.image_batch import pinned, together, unpacked
+from fastclip.data.loading.image_batch import pinned, together
 from fastclip.data.loading.image_cache import ImageCache
 from fastclip.data.loading.pieces import Piece, PieceDataset
 from fastclip.data.loading.sample_facts import SampleFacts
 from fastclip.data.loading.stream import Cursor, Reader
+from fastclip.data.loading.workers import Workers
 from fastclip.data.sources.source import Contents, Part, Source
 
 JUDGED_AFTER = 100  # samples; of fewer, one bad sample would be a high rate
 STATE_VERSION = 1
-SECONDS_TO_DIE = 1.0  # for a killed worker; inside a system call it may never die
 
 
 class Batch(NamedTuple):
@@ -179,18 +175,16 @@ class PairLoader:
         given = None if batches_per_epoch is None else batches_per_epoch * batch_size * world_size
         self._pass_length = (source.num_samples() or given or math.inf) / world_size
         self._pin_memory = torch.cuda.is_available() if pin_memory is None else pin_memory
-        self._processes = {} if num_workers == 0 else {
-            "num_workers": 1, "prefetch_factor": prefetch, "multiprocessing_context": start_method
-        }  # fmt: skip
+        self._workers = Workers(
+            num_streams, None if num_workers == 0 else prefetch, start_method, self._pin_memory
+        )  # fmt: skip
 
         self.bad_samples = BadSamples()
         self.num_dropped = 0
         self.epoch = 0
         self._batches_in_epoch = 0
         self._pass = 0
-        self._streams: list[Iterator[Piece] | None] = [None] * num_streams
         self._last_pieces: list[Piece | None] = [None] * num_streams
-        self._workers: set[BaseProcess] = set()
         self._begin_pass()
 
     @functools.cached_property
@@ -259,22 +253,9 @@ class PairLoader:
         self.num_dropped = state["num_dropped"]
 
     def close(self) -> None:
-        """Stop the workers; iterating starts them again after the last batch.
-
-        A worker that does not stop, for example because its disk does not answer, is killed: a
-        process that waited for it to end would wait forever.
-        """
-        for stream in self._streams:
-            # Otherwise they would only stop with the last reference, which an error may hold.
-            if hasattr(stream, "_shutdown_workers"):
-                stream._shutdown_workers()
-        self._streams = [None] * len(self._readers)
+        """Stop the workers; iterating starts them again after the last batch."""
+        self._workers.close()
         self._last_pieces = [None] * len(self._readers)
-        for process in self._workers:
-            if process.is_alive():
-                process.kill()
-                process.join(SECONDS_TO_DIE)
-        self._workers = set()
 
     def _begin_pass(self) -> None:
         """Reset the position. Workers that run have already begun the next pass."""
@@ -346,47 +327,18 @@ class PairLoader:
 
     def _take(self, worker: int) -> Piece:
         """Wait for the worker's next piece."""
-        if self._streams[worker] is None:
-            self._start(worker)
-        while True:
-            try:
-                piece = next(self._streams[worker])
-            except RuntimeError as error:
-                if "exited unexpectedly" in str(error) or "is killed by signal" in str(error):
-                    raise DataError(
-                        f"data worker {worker} of {len(self._readers)} has died, perhaps because "
-                        f"memory ran out: {error}"
-                    ) from error
-                raise
-            if not piece.is_news:
-                return replace(piece, images=unpacked(piece.images))
+        while (piece := self._workers.take(worker, self._dataset)).is_news:
             self._judge_so_far(self.bad_samples.merge(piece.bad))
+        return piece
 
-    def _start(self, worker: int) -> None:
-        others = active_children()
-        try:
-            self._streams[worker] = iter(self._loader(worker))
-        finally:
-            self._workers |= set(active_children()) - set(others)
-
-    def _loader(self, worker: int) -> DataLoader:
+    def _dataset(self, worker: int) -> PieceDataset:
         decoder = self._decoder
         if self._image_cache is not None:
             decoder = replace(decoder, kept=self._image_cache.part(worker))
-        dataset = PieceDataset(
+        return PieceDataset(
             self._readers[worker], decoder, self._batch_size, self._pass,
             self._cursors[worker], self._facts, self._in_order_of, self._beside,
         )  # fmt: skip
-        return DataLoader(
-            dataset,
-            batch_size=None,
-            collate_fn=_as_it_is,
-            pin_memory=self._pin_memory,
-            # Without its own generator, starting would draw from the trainer's.
-            generator=torch.Generator(),
-            worker_init_fn=_leave_signals_to_the_run,
-            **self._processes,
-        )
 
     def _account_for(self, bad: BadSamples) -> None:
         self.bad_samples = self.bad_samples.merge(bad)
@@ -411,15 +363,6 @@ class PairLoader:
             )
 
 
-def _leave_signals_to_the_run(worker: int) -> None:
-    """Make a worker ignore signals to the whole run: the main process saves, then ends it."""
-    if hasattr(os, "setsid"):
-        os.setsid()
-    for name in ("SIGINT", "SIGHUP", "SIGUSR1"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
-
-
 def _batch(
     images: Tensor | list[Tensor],
     tokens: Tensor,
@@ -429,10 +372,6 @@ def _batch(
     if not facts:
         return Batch(images, tokens, keys)
     return BatchWithFacts(images, tokens, keys, facts)
-
-
-def _as_it_is(piece: Piece) -> Piece:
-    return piece
 
 
 def _fingerprint(source: Source, parts: list[Part]) -> str:

@@ -345,7 +345,7 @@ from fastclip.data.sources.synthetic import SyntheticSource
 loader = PairLoader(SyntheticSource(100, 4), None, lambda t: torch.zeros(len(t), 4).long(),
                     batch_size=4, num_workers=2)
 next(iter(loader)), next(iter(loader))
-print(*(s._workers[0].pid for s in loader._streams), flush=True)
+print(*(s._workers[0].pid for s in loader._workers._streams), flush=True)
 time.sleep(60)
 """
     parent = subprocess.Popen(
