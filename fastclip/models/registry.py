@@ -10,6 +10,7 @@ The modules that read and fetch weights are imported only where they are used, s
 does not need them.
 """
 
+import os
 from difflib import get_close_matches
 from os import PathLike
 from pathlib import Path
@@ -90,7 +91,8 @@ def get_model_config(model_name: str, cache_dir: str | PathLike | None = None) -
     name = open_clip_name(model_name)
     if name not in architectures:
         raise ValueError(
-            f"there is no model {model_name!r}: {_near(name)}; fastclip.list_models() lists all"
+            f"there is no {'model, file or folder' if '/' in model_name else 'model'} "
+            f"{model_name!r}: {_near(model_name)}; fastclip.list_models() lists all models"
         )
     return architectures[name]
 
@@ -163,6 +165,10 @@ class Place(NamedTuple):
         return self.path or fetch_repository(self.repository, cache_dir, config_only)
 
 
-def _near(name: str) -> str:
-    near = get_close_matches(name, architectures, n=4, cutoff=0.5)
+def _near(model_name: str) -> str:
+    near = get_close_matches(open_clip_name(model_name), architectures, n=4, cutoff=0.5)
+    folder, name = os.path.split(model_name)
+    if folder and os.path.isdir(folder):
+        paths = get_close_matches(name, sorted(os.listdir(folder)), n=4, cutoff=0.5)
+        near = [os.path.join(folder, path) for path in paths] + near
     return f"similar names are {', '.join(near)}" if near else "no name is similar"

@@ -122,3 +122,11 @@ def test_file_that_is_none_is_refused(content, error, words, tmp_path):
     with pytest.raises(error, match=words):
         fastclip.create_model(str(path))
         fastclip.get_tokenizer(str(path))
+
+
+def test_path_that_does_not_exist_is_named_with_its_neighbours(tmp_path):
+    (tmp_path / "shapes").mkdir()
+    with pytest.raises(ValueError, match=r"no model, file or folder .*: similar names .*shapes"):
+        fastclip.get_model_config(str(tmp_path / "shpes"))
+    with pytest.raises(ValueError, match="no model 'ViT-B-33': similar names are ViT-B-32"):
+        fastclip.get_model_config("ViT-B-33")

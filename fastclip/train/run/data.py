@@ -8,7 +8,6 @@ from fastclip.data.loading.loader import PairLoader
 from fastclip.data.loading.sample_facts import NUMBERS
 from fastclip.data.sources.csv import CsvSource
 from fastclip.data.sources.folder import FolderSource
-from fastclip.data.sources.opening import find_type, open_source
 from fastclip.data.sources.source import Source
 from fastclip.data.sources.tar_shards import TarSource
 from fastclip.distributed.processes import Processes
@@ -18,6 +17,7 @@ from fastclip.models.towers.vision_transformer.presets import SMALL
 from fastclip.train.run.duplicates import FACTS_OF
 from fastclip.train.run.kept_images import keep_images
 from fastclip.train.run.model import RunModel
+from fastclip.train.run.pairs import open_pairs, type_of
 from fastclip.train.run.repeats import repeats_in_a_batch
 from fastclip.train.settings.batch_config import Arithmetic
 from fastclip.train.settings.data_config import MADE_TYPES, DataConfig, SourceConfig
@@ -56,8 +56,9 @@ class TrainingData:
     ) -> None:
         self._config, self.name = config, config.train_data
         self._source = open_pairs(
-            config, config.train_data, config.dataset_type, run_model, config.train_num_samples
-        )
+            config, "--train-data", config.train_data, config.dataset_type, run_model,
+            config.train_num_samples,
+        )  # fmt: skip
         if NUMBERS in facts:
             _require_numbers(self._source, config.train_data)
         _require_digits(config)
@@ -125,26 +126,6 @@ def _order_of(config: DataConfig, facts: tuple[str, ...], arithmetic: Arithmetic
     return ids[0]
 
 
-def open_pairs(
-    config: SourceConfig,
-    spec: str | None,
-    dataset_type: str,
-    run_model: RunModel,
-    num_samples: int | None = None,
-) -> Source:
-    """Open pairs of images and captions; raises as `open_source`.
-
-    Args:
-        run_model: synthetic images have the size that this model takes.
-        num_samples: how many samples generated data has.
-    """
-    return open_source(
-        spec, dataset_type, num_samples=num_samples, separator=config.csv_separator,
-        image_size=run_model.model.config.vision_cfg.image_size,
-        **_keys(config, spec, dataset_type),
-    )  # fmt: skip
-
-
 def settings_of_loaders(
     config: SourceConfig, processes: Processes, batch_size: int, seed: int
 ) -> dict[str, Any]:
@@ -190,25 +171,12 @@ def _require_digits(config: RunConfig) -> None:
     """Raise ValueError if the model of the digits, which takes pixels, would have to read files."""
     if config.model != digits.NAME:
         return
-    if _type_of(config.train_data, config.dataset_type) not in ("builtin", "synthetic"):
+    if type_of(config.train_data, config.dataset_type) not in ("builtin", "synthetic"):
         small = ", ".join(f"{name} (of {size} pixels)" for name, (_, _, size, *_) in SMALL.items())
         raise ValueError(
             f"--model digits takes the built-in digits and no other images, got --train-data "
             f"{config.train_data}: for small square images of your own, the models are {small}"
         )
-
-
-def _keys(config: SourceConfig, spec: str | None, dataset_type: str) -> dict[str, str | None]:
-    """Return the names of images and captions: columns of tables, or suffixes of files."""
-    keys = {"image_key": config.image_key, "caption_key": config.caption_key}
-    if _type_of(spec, dataset_type) not in ("csv", "hf"):
-        return keys
-    columns = {"image_key": config.csv_img_key, "caption_key": config.csv_caption_key}
-    return {name: columns[name] if key is None else key for name, key in keys.items()}
-
-
-def _type_of(spec: str | None, dataset_type: str) -> str:
-    return find_type(spec) if dataset_type == "auto" and spec is not None else dataset_type
 
 
 def _require_numbers(source: Source, spec: str | None) -> None:

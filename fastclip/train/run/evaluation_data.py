@@ -10,8 +10,9 @@ from fastclip.data.loading.loader import PairLoader
 from fastclip.data.sources.source import Source
 from fastclip.distributed.processes import Processes
 from fastclip.evaluate.zero_shot_task import ZeroShotTask, open_imagenet, open_task
-from fastclip.train.run.data import notices_of, open_pairs, separator_of, settings_of_loaders
+from fastclip.train.run.data import notices_of, separator_of, settings_of_loaders
 from fastclip.train.run.model import RunModel
+from fastclip.train.run.pairs import open_pairs
 from fastclip.train.settings.data_config import MADE_TYPES
 from fastclip.train.settings.evaluation_config import EvaluationConfig
 
@@ -46,7 +47,7 @@ class EvaluationData:
         self.validation = None
         if config.val_data is not None:
             kind = "auto" if config.dataset_type in MADE_TYPES else config.dataset_type
-            self.validation = open_pairs(config, config.val_data, kind, run_model)
+            self.validation = open_pairs(config, "--val-data", config.val_data, kind, run_model)
         self.tasks = _open_tasks(config)
         self._look_at_what_is_read_late()
 

@@ -15,10 +15,11 @@ class CheckpointConfig(Settings):
 
     resume: str | None = setting(
         None,
-        "The checkpoint to resume from: a path, `latest` for the newest checkpoint of --name, or "
-        "`allow-fresh`, which is the same as `latest` but starts from the beginning if no "
-        "checkpoint can be read. Resuming skips a damaged checkpoint with a warning, refuses the "
-        "checkpoint of another run, and logs which settings have changed.",
+        "The checkpoint to resume from: a path, `latest` for the newest checkpoint of --name "
+        "(if there is none, a new run starts, with a warning), or `allow-fresh`, which also starts "
+        "from the beginning if no checkpoint can be read. Resuming skips a damaged "
+        "checkpoint with a warning, refuses the checkpoint of another run, and logs which settings "
+        "have changed.",
         metavar="CHECKPOINT",
     )
     save_frequency: int = setting(

@@ -102,6 +102,8 @@ def test_kept_images_change_nothing(train, tmp_path):
         (["--model", "none.json"], "there is no model configuration at none.json"),
         (["--best-metric", "top1"], "best_metric must be left out if nothing is evaluated"),
         (["--csv-separator", ","], "is ',' the separator?"),
+        (["--csv-img-key", "photo"], "--csv-img-key must be a column of"),
+        (["--val-data", "gone.csv"], "--val-data: there is no file or folder 'gone.csv'"),
     ],
 )  # fmt: skip
 def test_a_start_that_fails_says_what_to_do_and_leaves_no_folder(
