@@ -20,7 +20,7 @@ from fastclip.search.searcher import Answer, Searcher, open_searcher
 DESCRIPTION = """\
 Prints the images or texts that are nearest to a query. Each result has a rank; a cosine (or a
 product with the query, if vectors are not of length 1); z, the number of standard deviations by
-which its score is above the mean of all vectors; the number of hits with such a z that chance alone
+which its score is above the mean of all vectors; the number of results this good that chance alone
 would give; and a path or caption. The last line says how many results stand out from chance, or
 that none does.
 """

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from fastclip.counted import counted
 from fastclip.data.loading.loader import Batch, BatchWithFacts
 from fastclip.distributed.processes import Processes
 from fastclip.evaluate.evaluator import Evaluator
@@ -272,7 +273,8 @@ class Run:
     def _report_epoch(self) -> None:
         bad = account_of(self.data.loader, self.processes)
         self.log.say(
-            f"finished epoch {self.epoch - 1}; so far, {self.counts.summary()}; {bad.summary()}"
+            f"finished {self.epoch} of {counted(self.config.epochs, 'epoch')}; so far, "
+            f"{self.counts.summary()}; {bad.summary()}"
         )
         values: dict[str, Any] = {
             "epoch": self.epoch, "global_step": self.global_step, "steps": self.counts.totals(),

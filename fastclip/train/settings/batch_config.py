@@ -36,9 +36,10 @@ class BatchConfig(Settings):
     )
     batch_size: int = setting(
         64,
-        "The number of pairs that a rank encodes at a time, under open_clip's name. The global "
-        "batch has --accum-freq times as many pairs from each rank, unless --global-batch-size is "
-        "given.",
+        "The number of pairs that a rank encodes at a time, under open_clip's name. On one rank "
+        "without --accum-freq and --global-batch-size, these pairs are the batch of the loss. The "
+        "global batch has --accum-freq times as many pairs from each rank, unless "
+        "--global-batch-size is given.",
         least=1,
     )
     accum_freq: int = setting(

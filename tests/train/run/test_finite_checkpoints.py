@@ -72,7 +72,7 @@ def test_skipped_steps_are_counted_over_a_resumption(poison, tmp_path):
     log = (tmp_path / "run" / "out.log").read_text()
     assert "WARNING | the gradient of step 7 is not finite" in log
     assert log.count("Steps left out: 1") == 5 and log.count("Steps left out: 2") == 2
-    assert "finished epoch 1; so far, 6 steps taken, 2 left out (2 not finite)" in log
+    assert "finished 2 of 2 epochs; so far, 6 steps taken, 2 left out (2 not finite)" in log
 
 
 def test_run_whose_every_step_overflows_is_no_success(poison, tmp_path, capsys):
