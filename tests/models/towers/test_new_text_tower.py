@@ -137,7 +137,7 @@ def test_formats_that_do_not_know_it_refuse_it(model, layout, message, tmp_path)
 @pytest.mark.parametrize(
     "change, message",
     [
-        (dict(custom_text=False), "custom_text must be true: a word mean"),
+        (dict(custom_text=False), "custom_text must be true: the keys of a word mean"),
         (dict(embed_dim=32), "the text tower has no projection: its width 24"),
     ],
 )
