@@ -245,7 +245,7 @@ def siglip_loss(
     text_ids: Tensor | None = None,
     positives: Positives = "pairs",
 ) -> Tensor:
-    """Return the sigmoid loss: each image and text is a binary classification, match or no match.
+    """Return the sigmoid loss: each image with each text is a binary classification, match or not.
 
         logits_ij = logit_scale * <image_i, text_j> + logit_bias
         loss_i    = sum_j softplus(-y_ij logits_ij),   y_ij = 1 if i = j else -1
@@ -258,8 +258,8 @@ def siglip_loss(
         backend, workspace, process_group, schedule: see `clip_loss`.
         logit_bias: a number (of Python or numpy), or a tensor of one element on the features'
             device.
-        reduction: "mean" (the sum over all images and texts divided by B, as in open_clip) or
-            "none".
+        reduction: "mean" (the sum over all B^2 combinations of an image and a text, divided by B,
+            as in open_clip) or "none".
         ids, image_ids, text_ids: which images and texts are the same, as in `clip_loss`: image i
             and text j with one id and i != j are left out of the sum.
         positives: "pairs", or "ids": images and texts with the same id match. Where k_i texts match

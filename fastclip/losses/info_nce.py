@@ -63,7 +63,8 @@ def info_nce_loss(
         query_ids, key_ids: both instead of `ids`: query i and key j count as the same where
             query_ids[i] == key_ids[j].
         negative_ids: (K,) int64, the ids of `negative_keys`, which are compared with `ids` or
-            `query_ids`. With `negative_keys`, give these ids or none; `key_ids` must be None.
+            `query_ids`. With `negative_keys`, give both `negative_ids` and the ids of the queries,
+            or neither; `key_ids` must then be None.
 
     Returns:
         float32 tensor (float64 for float64 features) of shape (), or (B,) for "none".

@@ -104,7 +104,7 @@ class EncoderTower(nn.Module):
         lock_groups(groups, unlocked_groups)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Turn on activation checkpointing in the encoder, by timm's or Hugging Face's method.
+        """Turn activation checkpointing on or off in the encoder, by timm's or Hugging Face's way.
 
         Raises:
             TypeError: the encoder has neither method.

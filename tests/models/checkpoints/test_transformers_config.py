@@ -152,10 +152,7 @@ def test_unknown_part_of_open_clips_file_is_refused_by_name(tmp_path):
         read_stored_model(tmp_path / "model")
     values["preprocess_cfg"]["crop_pct"] = 0.9
     path.write_text(json.dumps(values))
-    with pytest.raises(
-        CheckpointError,
-        match=r"open_clip_config.json: preprocess_cfg has unsupported fields: crop_pct",
-    ):
+    with pytest.raises(CheckpointError, match=r"config.json: preprocess_cfg has .*: crop_pct"):
         read_stored_model(tmp_path / "model")
 
 

@@ -53,7 +53,7 @@ SHAPE = ("layers", "width", "norm_eps")
 
 @dataclass(frozen=True)
 class ConvNextConfig(ImageTowerConfig):
-    """The configuration of ConvNeXt: four stages, each twice as wide as the last, and a projection.
+    """A ConvNeXt: four stages, each twice as wide as the one before, and then a projection.
 
     Attributes:
         layers: the number of blocks in each stage.

@@ -18,7 +18,7 @@ RESNETS = {
 
 
 def presets() -> dict[str, ClipConfig]:
-    """Return the models by name, with GELU in the text tower and with OpenAI's activation there."""
+    """Return the models by name, each with GELU and with OpenAI's activation in the text tower."""
     models = {name: _resnet(*row) for name, row in RESNETS.items()}
     return models | {f"{name}-quickgelu": model.with_quick_gelu() for name, model in models.items()}
 
