@@ -21,9 +21,10 @@ from fastclip.evaluate.sets.reading import (
 
 DESCRIPTION = """\
 Evaluates a trained model: zero-shot classification with prompts, retrieval with one or several
-captions per image, and linear probes. Prints a 95 % interval with every number. Images are encoded
-once for all tasks. A wrong answer that is exactly as near as the right one counts against the
-model; the number of such ties is printed.
+captions per image, and linear probes. Prints every score with a 95 % interval, and the accuracy of
+few-shot probes with its range over the draws. Images are encoded once for all tasks. A wrong answer
+that is exactly as near as the right one counts against the model; the number of such ties is
+printed.
 """
 EPILOG = """\
 For example, in an empty folder, with the built-in digits:

@@ -27,7 +27,7 @@ def add_model_arguments(parser: argparse.ArgumentParser, is_required: bool = Tru
 
 
 def add_weights_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add MODEL and the flags that name its weights, for commands that choose the device."""
+    """Add MODEL and the flags that name its weights, for commands without --device."""
     parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     _add_weights_flags(parser.add_argument_group("the model"))
 

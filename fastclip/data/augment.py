@@ -73,7 +73,7 @@ class AugmentationCfg:
 
 @dataclass(frozen=True)
 class RandomResizedCrop:
-    """Crop a random part of an image and resize it to `size` (height, width)."""
+    """Crop a random part of an image and resize it, bicubically, to `size` (height, width)."""
 
     size: tuple[int, int]
     scale: tuple[float, float]
@@ -127,8 +127,8 @@ def draw_crop(
     """Return the (left, top, right, bottom) of a random part of an image.
 
     The fraction of its area is uniform in `scale`, and the logarithm of its aspect ratio is uniform
-    in `ratio`. If none of ten draws fits into the image, the part is the largest central one with
-    an aspect ratio within `ratio`.
+    between the logarithms of `ratio`. If none of ten draws fits into the image, the part is the
+    largest central one with an aspect ratio within `ratio`.
 
     Source: C. Szegedy et al. 2015, "Going Deeper with Convolutions", section 6.
     """

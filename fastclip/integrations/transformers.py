@@ -199,7 +199,8 @@ def _sides(inputs: Mapping[str, Any]) -> tuple[Batch, Batch]:
         if name in given:
             raise ValueError(
                 f"inputs must not have {name!r}, because the loss has no labels: a text belongs to "
-                f"the image of its row. Remove the data set's columns {', '.join(LABELS)}"
+                "the image of its row. Remove columns with these names from the data set: "
+                f"{', '.join(LABELS)}"
             )
     for name, value in given.items():
         if not isinstance(value, Tensor) or value.ndim == 0:

@@ -109,7 +109,7 @@ def test_paths_of_a_table_that_are_missing_or_addresses_are_skipped(tmp_path):
     (tmp_path / "a" / "t.csv").write_text("path\n" + "\n".join(["x", *names[:3], names[4]]))
     found = run(tmp_path / "a" / "t.csv", tmp_path / "out", max_bad_rate=1)
     assert found.manifest.skipped.account["counts"] == {
-        "missing image file": 3, "image is an address, not a local file": 1
+        "missing image file": 3, "image is an address and not a local file": 1
     }  # fmt: skip
     assert found.metadata([0])[0]["image_path"] == "0.png"
     assert found.image_file(0).read_bytes() == image_bytes(0)

@@ -1,4 +1,4 @@
-"""From a caption to its tokens, with whether the caption was cut to fit the context."""
+"""Turns a caption into its tokens, and says whether it was cut to fit the context."""
 
 import inspect
 from collections.abc import Callable
@@ -28,11 +28,11 @@ class CaptionReader:
     """Tokenizes captions one at a time, and notices which of them are cut.
 
     A tokenizer with the argument `truncate` is first asked to refuse a caption that does not fit,
-    as fastclip's tokenizers do with TextTooLong, and then to cut it. Only such a caption is
-    tokenized twice. Of any other tokenizer, cut captions are not noticed.
+    as fastclip's tokenizers do with TextTooLong, and then to cut it. Only a caption that it refuses
+    is tokenized twice. If a tokenizer does not have that argument, cut captions are not noticed.
 
     Args:
-        tokenizer: from a list of B strings to (B, T) int64.
+        tokenizer: maps a list of B strings to (B, T) int64.
     """
 
     def __init__(self, tokenizer: Callable[[list[str]], Tensor]) -> None:

@@ -268,7 +268,7 @@ class PairLoader:
         self._num_from_last = 0  # batches made of last pieces
 
     def _next_batch(self) -> Batch | BatchWithFacts | None:
-        """Return the next batch of the pass; if there is none, begin the next pass, return None."""
+        """Return the next batch of the pass, or begin the next pass and return None."""
         while None in self._last_pieces:
             worker = self._turn
             self._turn = (worker + 1) % len(self._readers)

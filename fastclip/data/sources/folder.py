@@ -114,6 +114,7 @@ def _what(root: str, files: list[str]) -> str:
     if shards:
         depths = sorted({name.count("/") for name in shards})
         patterns = "::".join(os.path.join(root, *["*"] * depth, "*.tar") for depth in depths)
-        return f"{root!r}; the folders below have {len(shards)} .tar files: name them {patterns!r}"
+        num = len(shards)
+        return f"{root!r}; it or the folders below have {num} .tar files: name them {patterns!r}"
     kinds = Counter(map(suffix_of, files)).most_common(5)
     return repr(root) + "".join(f", {count} {kind}" for kind, count in kinds)

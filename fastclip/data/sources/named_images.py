@@ -23,7 +23,7 @@ def objection_to_path(key: str, name: str) -> BadSample | None:
         return BadSample(key, "path of the image is too long", f"{len(name)} characters")
     if is_address(name):
         detail = f"{cut(name)}: {DOWNLOAD}"
-        return BadSample(key, "image is an address, not a local file", detail)
+        return BadSample(key, "image is an address and not a local file", detail)
     return None
 
 

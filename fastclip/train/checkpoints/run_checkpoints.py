@@ -369,7 +369,8 @@ def _require_run(found: Found) -> None:
     lacking = _lacking_in(found.content)
     if lacking is not None:
         reason = (
-            f"it is not of `fastclip train` ({lacking}): start from its weights with --pretrained"
+            f"it is not a checkpoint of `fastclip train` ({lacking}): start from its weights with "
+            "--pretrained"
         )
         raise UnusableCheckpoint(found.path, reason)
 

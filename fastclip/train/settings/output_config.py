@@ -24,7 +24,7 @@ class CheckpointConfig(Settings):
     )
     save_frequency: int = setting(
         1,
-        "The checkpoint of every so many epochs is kept, and of the last one. With 0, only the "
+        "The checkpoints of every so many epochs and of the last epoch are kept. With 0, only the "
         "checkpoint of the last epoch is kept.",
         least=0,
     )

@@ -248,7 +248,7 @@ class CachedStep:
             return 0
         affordable = min(self.budget / self.kept_bytes, num_micro_batches)
         if sync.is_replicated and num_micro_batches > 1:
-            # The backward that synchronises must follow its own forward: encode one batch again.
+            # The backward that synchronises must follow its own forward: one is encoded again.
             affordable = min(affordable, num_micro_batches - 1)
         return sync.least(int(affordable))
 

@@ -89,7 +89,7 @@ def test_parquet_rows_are_read_by_group_and_become_what_json_has(tmp_path):
     assert source.num_samples() == 5 and [part.num_samples for part in source.parts()] == [2, 2, 1]
     found = read_all(source)
     assert told(found) == [
-        "zero", "no image", "image is an address, not a local file",
+        "zero", "no image", "image is an address and not a local file",
         "path of the image is too long", "",
     ]  # fmt: skip
     expected = {"day": "2024-01-01", "nan": None, "list": [1.5, None], "raw": "01"}
@@ -115,7 +115,7 @@ def test_list_of_images(tmp_path):
         str(tmp_path / "a b.png"), "/c.png",
     ]  # fmt: skip
     assert reasons(found) == [
-        "image is an address, not a local file", "path of the image is too long",
+        "image is an address and not a local file", "path of the image is too long",
         "path is not UTF-8",
     ]  # fmt: skip
     assert_resumable(source)

@@ -332,7 +332,7 @@ def test_path_of_a_changed_file_or_of_a_strangers_is_refused_in_one_sentence(dir
     (tmp_path / "text.pt").write_text("hello\n")
     for name, reason in {
         "changed": "it is damaged: its bytes do not match the digest",
-        "ranks": "it is not of `fastclip train` (",
+        "ranks": "it is not a checkpoint of `fastclip train` (",
         "no place": "it does not have the place of every rank",
         "no moments": "does not fit this run (KeyError: 'param_groups')",
         "list": "it holds a list",
