@@ -114,7 +114,11 @@ def test_answers_are_plain_values_of_strict_json(classifier):
             }
         ],
     }  # fmt: skip
-    assert found[1] == {"image": "image 1", "skipped": "unusable image", "detail": "the file is empty"}
+    assert found[1] == {
+        "image": "image 1",
+        "skipped": "unusable image",
+        "detail": "the file is empty",
+    }
     assert found[2] == {"image": "x", "skipped": "y", "detail": "z"}
 
 
