@@ -72,7 +72,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_device(listing)
     listing.set_defaults(handler=_list)
-    report = actions.add_parser("report", help="Print the table of saved results, or plot them.")
+    report = actions.add_parser(
+        "report", help="Print the table of saved results, and plot them if asked."
+    )
     report.add_argument("results", type=Path, metavar="RESULTS.json")
     report.add_argument(
         "--plots",

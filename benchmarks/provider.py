@@ -45,7 +45,8 @@ class Provider:
     build: imports the library and returns the loss.
     matrices: how many N x N matrices the loss holds at its peak, so that a case that cannot fit is
         refused and does not exhaust the machine's memory; 0 if memory is linear in N.
-    compiled: the loss runs under torch.compile; its first call for each shape takes half a minute.
+    compiled: the loss runs under torch.compile; its first call for each shape takes tens of
+        seconds.
     normalizes: the loss takes `normalize=True`; otherwise `F.normalize` is called before it.
     inputs: makes the inputs for a case, if they are not the objective's features and scalars;
         inputs that are constants do not require a gradient.

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def extra_bytes(call: Callable[[], Any], inputs: tuple[Tensor, ...]) -> int | None:
-    """Return a call's peak bytes beyond inputs and gradients; without a GPU None, uncalled."""
+    """Return a call's peak bytes beyond inputs and gradients; without a GPU, just return None."""
     if not inputs[0].is_cuda:
         return None
     torch.cuda.synchronize()

@@ -39,7 +39,7 @@ class Fit:
         gradient: the largest entry of the gradient, as a fraction of the largest entry at W = 0,
             b = 0.
         change: the fraction by which the objective fell the last time that a tenfold tighter bound
-            on the gradient was reached; infinite if no bound was reached.
+            on the gradient was reached; infinite if there was no such time.
         iterations: steps of L-BFGS.
         is_converged: whether `change` is within the requested precision.
     """

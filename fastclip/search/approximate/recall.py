@@ -129,7 +129,7 @@ class Sample:
         return Recall(total / num, *interval, self._num_results, num, of)
 
     def _others(self, found: Found) -> np.ndarray:
-        """Return the scores of results without the query's own row, or the last if it is absent.
+        """Return scores without the query's own row, or without the last row if that is absent.
 
         Queries that are not rows of the corpus keep all their results.
         """
