@@ -103,7 +103,7 @@ def test_cosines_of_8_bit_weights_are_printed(tmp_path, capsys):
     assert run(model, "--onnx", tmp_path / "out", "--int8", "--no-normalize") == 0
     told = capsys.readouterr().out
     assert told.count("8-bit weights: cosine to float32 0.99") == 2
-    assert "of 7 images of noise" in told and "of 24 texts" in told
+    assert "over 7 images of noise" in told and "over 24 texts" in told
     assert "float32 in onnxruntime and torch" in told and told.count("of any length") == 2
     assert "19 of 25 texts have fastclip's ids; 6 need a repair" in told
 

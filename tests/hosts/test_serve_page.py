@@ -165,10 +165,10 @@ def test_results_are_added_and_subtracted_and_parts_are_removed(page):
     until(page, "document.getElementById('query').value === '2:blue circle'")
     # The answer brings new chips: a click on an old one could meet neither.
     shows_parts(page, "+2 × blue circle", f"−like no. {row}")
-    page.get_by_label(f"like no. {row} is subtracted: add it").click()
+    page.get_by_label(f"like no. {row} is subtracted; add it instead").click()
     page.wait_for_url(f"**?q=2%3Ablue+circle&like={row}")
     shows_parts(page, "+2 × blue circle", f"+like no. {row}")
-    page.get_by_label("blue circle is added: subtract it").click()
+    page.get_by_label("blue circle is added; subtract it instead").click()
     until(page, "document.getElementById('query').value === '- 2:blue circle'")
     shows_parts(page, "−2 × blue circle", f"+like no. {row}")
     page.reload()

@@ -17,7 +17,7 @@ COLOURS, FORMS = ("red", "green", "blue", "yellow", "white"), ("circle", "square
 NUM, NUM_VAL = 60, 12
 SMALLER = {
     "train": "--model tiny.json --batch-size 8 --epochs 3 --workers 0 --device cpu",
-    **dict.fromkeys(("embed", "index", "search", "classify"), "--device cpu"),
+    **dict.fromkeys(("embed", "index", "search", "eval", "classify"), "--device cpu"),
 }
 
 pytestmark = pytest.mark.skipif(not DOCS.exists(), reason="docs/ is not beside the tests")
@@ -61,7 +61,7 @@ def test_the_commands_of_the_page_run_in_its_order(place, no_vocabulary, capsys)
         assert main([*words, *shlex.split(SMALLER.get(words[0], ""))]) == 0, words
         printed.setdefault(words[0], []).append(capsys.readouterr().out)
     assert list(printed) == [
-        "train", "plot", "embed", "index", "search", "duplicates", "classify", "convert",
+        "train", "plot", "embed", "index", "search", "duplicates", "eval", "classify", "convert",
     ]  # fmt: skip
     checkpoints = {path.name for path in (place / "logs/shapes/checkpoints").glob("epoch*")}
     assert checkpoints == {"epoch_2.pt", "epoch_3.pt", "epoch_best.pt"}

@@ -12,7 +12,7 @@ import torch
 from fastclip.cli import main
 from fastclip.data.sources.opening import open_source
 from fastclip.data.sources.source import IndexedSource
-from fastclip.train.run import data as run_data
+from fastclip.train.run import pairs
 from tests.support.runs import arguments, assert_same_run, final, finish, server
 
 STEPS, EPOCHS, BATCH = 4, 2, 16
@@ -55,7 +55,7 @@ def stick(monkeypatch, stop=None, in_training=None, in_validation=None):
         after = in_validation if spec == "digits-held-out" else in_training
         return Stuck(open_source(spec, kind, **settings), after or 0, stop)
 
-    monkeypatch.setattr(run_data, "open_source", open_stuck)
+    monkeypatch.setattr(pairs, "open_source", open_stuck)
 
 
 def results(logs, name):
