@@ -1,4 +1,4 @@
-"""The training data of a run on one rank; and how all sources of a run are opened."""
+"""The training data of a run on one rank, and what all loaders of a run have in common."""
 
 from typing import Any
 
