@@ -36,6 +36,7 @@ OPTIONAL = {
     "transformers": ("text towers, tokenizers of the Hub", "hub", "transformers"),
     "timm": ("image towers of timm", "timm", "timm"),
     "datasets": ("Hugging Face data sets", "hub", "datasets"),
+    "pyarrow": ("metadata and tables in Parquet", "embed", "pyarrow"),
     "faiss": ("indexes for approximate search", "search", "faiss-cpu"),
     "lance": ("tables of vectors for LanceDB", "lance", "pylance"),
     "ray": ("embedding on several machines", "ray", "ray"),
@@ -43,6 +44,7 @@ OPTIONAL = {
     "uvicorn": ("fastclip serve", "serve", "uvicorn"),
     "onnx": ("fastclip export", "onnx", "onnx"),
     "onnxruntime": ("checks and 8-bit weights of fastclip export", "onnx", "onnxruntime"),
+    "tokenizers": ("a check of fastclip export", "onnx", "tokenizers"),
     "open_clip": ("CLIP's vocabulary; a peer in fastclip bench", "peers", "open_clip_torch"),
 }
 
