@@ -6,11 +6,11 @@ from functools import partial
 from itertools import islice
 from typing import BinaryIO
 
-from fastclip.data.quoting import cut
 from fastclip.data.regular_file import open_regular
 from fastclip.data.sources.file_marks import mark_of_table
 from fastclip.data.sources.file_names import is_image_name
 from fastclip.data.sources.named_images import image_paths, sample_of_row
+from fastclip.data.sources.no_such_column import NoSuchColumn
 from fastclip.data.sources.records import (
     MAX_RECORD_BYTES,
     Fields,
@@ -196,10 +196,7 @@ class CsvSource(Source):
                 )
             elif len(columns) == 1:
                 hint = f"; is {self.separator!r} the separator?"
-            raise ValueError(
-                f"{argument} must be a column of {self.path!r}, got {name!r}; "
-                f"the columns are {cut(str(columns))}{hint}"
-            )
+            raise NoSuchColumn(argument, self.path, name, columns, hint)
         return columns.index(name)
 
 

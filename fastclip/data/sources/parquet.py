@@ -6,10 +6,11 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from fastclip.data.quoting import cut, first_line
+from fastclip.data.quoting import first_line
 from fastclip.data.regular_file import open_regular
 from fastclip.data.sources.file_marks import mark_of_table
 from fastclip.data.sources.named_images import image_paths, sample_of_row
+from fastclip.data.sources.no_such_column import NoSuchColumn
 from fastclip.data.sources.sample_columns import as_columns
 from fastclip.data.sources.samples import BadSample, Sample
 from fastclip.data.sources.source import END, Contents, Entry, Part, Source
@@ -49,10 +50,7 @@ class ParquetSource(Source):
         names = columns_of_parquet(self.path)
         for argument, name in (("image_key", image_key), ("caption_key", caption_key)):
             if name is not None and name not in names:
-                raise ValueError(
-                    f"{argument} must be a column of {self.path!r}, got {name!r}; the columns are "
-                    f"{cut(str(names))}"
-                )
+                raise NoSuchColumn(argument, self.path, name, names)
         with open_regular(self.path) as file:
             metadata = _parquet().ParquetFile(file).metadata
             sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]

@@ -1,14 +1,13 @@
 """Opens the pairs that a flag names; errors name the flags that the user gave."""
 
+from fastclip.data.sources.no_such_column import NoSuchColumn
 from fastclip.data.sources.opening import find_type, open_source
 from fastclip.data.sources.source import Source
 from fastclip.train.run.model import RunModel
 from fastclip.train.settings.data_config import SourceConfig
 
-# Maps arguments of `open_source` to the flags of columns and of tables.
-FLAGS = {
-    "image_key": "--csv-img-key", "caption_key": "--csv-caption-key", "separator": "--csv-separator"
-}  # fmt: skip
+# Maps arguments of `open_source` to the flags that name columns.
+FLAGS = {"image_key": "--csv-img-key", "caption_key": "--csv-caption-key"}
 
 
 def open_pairs(
@@ -39,11 +38,8 @@ def open_pairs(
         if error.filename is None:
             raise
         raise FileNotFoundError(f"{flag}: there is no file or folder {error.filename!r}") from error
-    except ValueError as error:
-        argument, _, rest = str(error).partition(" must be a column ")
-        if not rest or argument not in FLAGS:
-            raise
-        raise ValueError(f"{FLAGS[argument]} must be a column {rest}") from error
+    except NoSuchColumn as error:
+        raise error.under(FLAGS[error.argument]) from error
 
 
 def _keys(config: SourceConfig, spec: str | None, dataset_type: str) -> dict[str, str | None]:
